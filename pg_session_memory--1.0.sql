@@ -1,0 +1,287 @@
+/* pg_session_memory--1.0.sql */
+
+-- complain if script is sourced in psql, rather than via CREATE EXTENSION
+\echo Use "CREATE EXTENSION pg_session_memory" to load this file. \quit
+
+CREATE FUNCTION pg_session_memory_contexts(
+    pid integer DEFAULT pg_backend_pid(),
+    OUT name text,
+    OUT ident text,
+    OUT type text,
+    OUT level integer,
+    OUT path integer[],
+    OUT total_bytes bigint,
+    OUT total_nblocks bigint,
+    OUT free_bytes bigint,
+    OUT free_chunks bigint,
+    OUT used_bytes bigint,
+    OUT parent text,
+    OUT category text,
+    OUT subtree_bytes bigint,
+    OUT approximate boolean)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'pg_session_memory_contexts'
+LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED ROWS 200;
+
+COMMENT ON FUNCTION pg_session_memory_contexts(integer) IS
+'memory contexts of a server process, in bytes; other roles'' sessions need pg_read_all_stats';
+
+CREATE FUNCTION pg_session_memory_measure(
+    pid integer,
+    backend_start timestamptz,
+    OUT contexts bigint,
+    OUT context_bytes bigint,
+    OUT catalog_cache_bytes bigint,
+    OUT cached_plan_bytes bigint,
+    OUT function_bytes bigint,
+    OUT cursor_bytes bigint,
+    OUT transaction_bytes bigint,
+    OUT execution_bytes bigint,
+    OUT temp_table_bytes bigint,
+    OUT replication_bytes bigint,
+    OUT base_bytes bigint,
+    OUT other_bytes bigint,
+    OUT anon_bytes bigint,
+    OUT swap_bytes bigint,
+    OUT unaccounted_bytes bigint,
+    OUT retained_bytes bigint,
+    OUT baseline_bytes bigint,
+    OUT growth_bytes bigint,
+    OUT peak_bytes bigint,
+    OUT measured_at timestamptz,
+    OUT status text,
+    OUT last_trim_at timestamptz,
+    OUT trimmed_bytes bigint,
+    OUT source text,
+    OUT approximate boolean,
+    OUT peak_at timestamptz)
+RETURNS record
+AS 'MODULE_PATHNAME', 'pg_session_memory_measure'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED COST 1000;
+
+COMMENT ON FUNCTION pg_session_memory_measure(integer, timestamptz) IS
+'figures of one process for the view pg_session_memory, in bytes; NULL for sessions of other roles without pg_read_all_stats';
+
+CREATE VIEW pg_session_memory AS
+SELECT
+    a.pid,
+    a.backend_type,
+    a.datname,
+    a.usename,
+    a.application_name,
+    a.client_addr,
+    a.backend_start,
+    a.xact_start,
+    a.state,
+    a.state_change,
+    a.query_id,
+    m.contexts,
+    m.context_bytes,
+    m.catalog_cache_bytes,
+    m.cached_plan_bytes,
+    m.function_bytes,
+    m.cursor_bytes,
+    m.transaction_bytes,
+    m.execution_bytes,
+    m.temp_table_bytes,
+    m.replication_bytes,
+    m.base_bytes,
+    m.other_bytes,
+    m.anon_bytes,
+    m.swap_bytes,
+    m.unaccounted_bytes,
+    m.retained_bytes,
+    m.baseline_bytes,
+    m.growth_bytes,
+    m.peak_bytes,
+    m.measured_at,
+    m.status,
+    m.last_trim_at,
+    m.trimmed_bytes,
+    m.source,
+    m.approximate,
+    m.peak_at
+FROM pg_catalog.pg_stat_activity a
+LEFT JOIN LATERAL pg_session_memory_measure(a.pid, a.backend_start) m ON true;
+
+COMMENT ON VIEW pg_session_memory IS
+'memory of each server process, in bytes; figures of other roles'' sessions are NULL without pg_read_all_stats';
+
+GRANT SELECT ON pg_session_memory TO PUBLIC;
+
+CREATE FUNCTION pg_session_memory()
+RETURNS SETOF pg_session_memory
+LANGUAGE sql VOLATILE PARALLEL RESTRICTED
+BEGIN ATOMIC
+    SELECT * FROM pg_session_memory;
+END;
+
+COMMENT ON FUNCTION pg_session_memory() IS
+'the rows of the view pg_session_memory';
+
+CREATE FUNCTION pg_session_memory_process(
+    pid integer DEFAULT pg_backend_pid(),
+    OUT rss_bytes bigint,
+    OUT pss_bytes bigint,
+    OUT private_bytes bigint,
+    OUT shared_bytes bigint,
+    OUT anon_bytes bigint,
+    OUT swap_bytes bigint,
+    OUT pss_anon_bytes bigint,
+    OUT pss_file_bytes bigint,
+    OUT pss_shmem_bytes bigint)
+RETURNS record
+AS 'MODULE_PATHNAME', 'pg_session_memory_process'
+LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED COST 10000;
+
+COMMENT ON FUNCTION pg_session_memory_process(integer) IS
+'memory of a server process as the operating system counts it, in bytes, NULL where it does not tell; other roles'' sessions need pg_read_all_stats';
+
+--
+-- Thresholds: who is over one, and what has happened
+--
+
+CREATE FUNCTION pg_session_memory_get_bloat(
+    OUT pid integer,
+    OUT backend_start timestamptz,
+    OUT kind text,
+    OUT context text,
+    OUT bytes bigint,
+    OUT threshold_bytes bigint,
+    OUT since timestamptz,
+    OUT remedy text)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'pg_session_memory_get_bloat'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 10;
+
+COMMENT ON FUNCTION pg_session_memory_get_bloat() IS
+'thresholds that sessions are over, for the view pg_session_memory_bloat';
+
+CREATE VIEW pg_session_memory_bloat AS
+SELECT
+    a.pid,
+    a.usename,
+    a.datname,
+    a.application_name,
+    a.client_addr,
+    a.state,
+    a.state_change,
+    b.kind,
+    b.context,
+    b.bytes,
+    b.threshold_bytes,
+    b.since,
+    b.remedy
+FROM pg_session_memory_get_bloat() b
+JOIN pg_catalog.pg_stat_activity a
+    ON a.pid = b.pid AND a.backend_start = b.backend_start;
+
+COMMENT ON VIEW pg_session_memory_bloat IS
+'sessions over a memory threshold now, a row a reason, in bytes; other roles'' sessions need pg_read_all_stats';
+
+GRANT SELECT ON pg_session_memory_bloat TO PUBLIC;
+
+CREATE FUNCTION pg_session_memory_get_events(
+    OUT id bigint,
+    OUT at timestamptz,
+    OUT pid integer,
+    OUT backend_start timestamptz,
+    OUT usename text,
+    OUT datname text,
+    OUT application_name text,
+    OUT kind text,
+    OUT context text,
+    OUT bytes bigint,
+    OUT threshold_bytes bigint,
+    OUT session_bytes bigint,
+    OUT query_id bigint,
+    OUT query text)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'pg_session_memory_get_events'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 100;
+
+COMMENT ON FUNCTION pg_session_memory_get_events() IS
+'the last threshold crossings, for the view pg_session_memory_events';
+
+CREATE VIEW pg_session_memory_events AS
+SELECT * FROM pg_session_memory_get_events();
+
+COMMENT ON VIEW pg_session_memory_events IS
+'the last threshold crossings, newest first, in bytes; figures and queries of other roles'' sessions are NULL without pg_read_all_stats';
+
+GRANT SELECT ON pg_session_memory_events TO PUBLIC;
+
+CREATE FUNCTION pg_session_memory_reset_events()
+RETURNS void
+AS 'MODULE_PATHNAME', 'pg_session_memory_reset_events'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+
+REVOKE ALL ON FUNCTION pg_session_memory_reset_events() FROM PUBLIC;
+
+COMMENT ON FUNCTION pg_session_memory_reset_events() IS
+'forgets all events; for superusers and whom they grant it';
+
+CREATE FUNCTION pg_session_memory_reset_peak()
+RETURNS void
+AS 'MODULE_PATHNAME', 'pg_session_memory_reset_peak'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+
+COMMENT ON FUNCTION pg_session_memory_reset_peak() IS
+'starts peak_bytes of the calling session anew, from what it retains now';
+
+--
+-- For poolers and clients: the calling session
+--
+
+CREATE FUNCTION pg_session_memory_is_bloated()
+RETURNS boolean
+AS 'MODULE_PATHNAME', 'pg_session_memory_is_bloated'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+
+COMMENT ON FUNCTION pg_session_memory_is_bloated() IS
+'whether the calling session is over one of its memory thresholds now';
+
+CREATE FUNCTION pg_session_memory_check()
+RETURNS boolean
+AS 'MODULE_PATHNAME', 'pg_session_memory_check'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+
+COMMENT ON FUNCTION pg_session_memory_check() IS
+'true, or an ERROR (53400) if the calling session is over one of its memory thresholds now';
+
+CREATE FUNCTION pg_session_memory_recycle()
+RETURNS boolean
+AS 'MODULE_PATHNAME', 'pg_session_memory_recycle'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+
+COMMENT ON FUNCTION pg_session_memory_recycle() IS
+'true, or the end of the session (FATAL, 53400) if it is over one of its memory thresholds now';
+
+--
+-- Giving memory back
+--
+
+CREATE FUNCTION pg_session_memory_trim(
+    caches boolean DEFAULT true,
+    OUT context_bytes_before bigint,
+    OUT context_bytes_after bigint,
+    OUT anon_bytes_before bigint,
+    OUT anon_bytes_after bigint,
+    OUT released_bytes bigint,
+    OUT caches_dropped boolean,
+    OUT heap_trimmed boolean,
+    OUT duration_ms double precision)
+RETURNS record
+AS 'MODULE_PATHNAME', 'pg_session_memory_trim'
+LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED COST 100000;
+
+COMMENT ON FUNCTION pg_session_memory_trim(boolean) IS
+'gives memory of the calling session back: catalog caches, unless caches is false, and free heap; bytes, milliseconds';
+
+CREATE FUNCTION pg_session_memory_trim(pid integer, timeout bigint DEFAULT 0)
+RETURNS boolean
+AS 'MODULE_PATHNAME', 'pg_session_memory_trim_other'
+LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED COST 100000;
+
+COMMENT ON FUNCTION pg_session_memory_trim(integer, bigint) IS
+'asks another session to give memory back when it is idle, and waits for it up to timeout milliseconds; permission as for pg_cancel_backend';

@@ -1,0 +1,93 @@
+/*-------------------------------------------------------------------------
+ *
+ * memory_reader.h
+ *	  Reads bytes of this process, or of another process from outside.
+ *
+ * Knows processes and pages, not memory contexts.  A reader of this process
+ * hands out the addresses themselves; a reader of another one copies whole
+ * pages with process_vm_readv(2) into a cache of a fixed size.  The other
+ * process executes nothing, takes no lock and is not interrupted.
+ *
+ * Nothing here raises an error, except that memory_reader_open can run out of
+ * memory.  What cannot be read is NULL or false, and memory_reader_errno says
+ * why.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PGSM_MEMORY_READER_H
+#define PGSM_MEMORY_READER_H
+
+typedef struct MemoryReader MemoryReader;
+
+/* The most bytes that one memory_reader_map call may ask for. */
+#define MEMORY_READER_MAX_MAP	1024
+
+/*
+ * The reader of this process.  Static, needs no closing.
+ * May be used anywhere, callbacks included.
+ */
+extern MemoryReader *memory_reader_self(void);
+
+/*
+ * A reader for other processes, allocated in the current memory context; it
+ * goes with that context.  May raise out-of-memory.  Not for callbacks.
+ */
+extern MemoryReader *memory_reader_open(void);
+
+/*
+ * Points an opened reader at the process pid, forgetting all that it has
+ * cached.  The pid may be one's own: then the process reads itself as it
+ * would read another one, and a wrong address is no harm.
+ */
+extern void memory_reader_attach(MemoryReader *reader, int pid);
+
+/* Forgets what is cached, so that what follows is read anew. */
+extern void memory_reader_forget(MemoryReader *reader);
+
+/* Whether this reader reads the calling process. */
+extern bool memory_reader_is_self(const MemoryReader *reader);
+
+/* The errno of the last read that failed, or 0. */
+extern int	memory_reader_errno(const MemoryReader *reader);
+
+/*
+ * Where Linux's Yama lets only ancestors read a process's memory: permits it
+ * to the postmaster and its descendants.  The kernel forgets the permission
+ * with this process.  No error.
+ */
+extern void memory_reader_permit_server(void);
+
+/*
+ * Whether address lies in a read-only segment of the postgres executable:
+ * what is there is the same in all processes of the server and never goes.
+ */
+extern bool memory_reader_is_constant(uintptr_t address);
+
+/* How many system calls the reader has made: for tests and benchmarks. */
+extern uint64 memory_reader_calls(const MemoryReader *reader);
+
+/*
+ * A pointer to len bytes (at most MEMORY_READER_MAX_MAP) at address, valid
+ * until the next call on this reader, or NULL if they cannot be read.
+ */
+extern const void *memory_reader_map_other(MemoryReader *reader,
+										   uintptr_t address, Size len);
+
+/*
+ * Copies the string at address, at most size - 1 bytes of it, and ends it
+ * with a zero byte.  Returns its length, or -1 if it can't be read.
+ */
+extern int	memory_reader_string(MemoryReader *reader, uintptr_t address,
+								 char *buffer, Size size);
+
+extern MemoryReader memory_reader_of_self;
+
+static inline const void *
+memory_reader_map(MemoryReader *reader, uintptr_t address, Size len)
+{
+	if (reader == &memory_reader_of_self)
+		return (const void *) address;
+	return memory_reader_map_other(reader, address, len);
+}
+
+#endif							/* PGSM_MEMORY_READER_H */

@@ -1,0 +1,107 @@
+/*-------------------------------------------------------------------------
+ *
+ * pg_compat.h
+ *	  What differs between PostgreSQL 15, 16, 17, 18 and 19.
+ *
+ * Everything that depends on the server's version is here, except the
+ * layouts of context kinds, which context_blocks.c mirrors.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PGSM_PG_COMPAT_H
+#define PGSM_PG_COMPAT_H
+
+#include "miscadmin.h"
+#include "nodes/memnodes.h"
+#include "storage/proc.h"
+#include "storage/procsignal.h"
+#include "utils/backend_status.h"
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"				/* in postgres.h before */
+#endif
+
+#if PG_VERSION_NUM < 150000
+#error pg_session_memory needs PostgreSQL 15 or later
+#endif
+
+/* Bump contexts came with 17. */
+#if PG_VERSION_NUM >= 170000
+#define PGSM_HAVE_BUMP 1
+#endif
+
+/*
+ * A number for this process that no other one has at the same time, from 0
+ * to pgsm_process_slots() - 1.  Every backend and auxiliary process has one;
+ * -1 before the process has got its number.
+ */
+static inline int
+pgsm_my_process_slot(void)
+{
+#if PG_VERSION_NUM >= 170000
+	return MyProcNumber;
+#else
+	if (MyBackendId != InvalidBackendId)
+		return MyBackendId - 1;
+	if (MyAuxProcType != NotAnAuxProcess)
+		return MaxBackends + MyAuxProcType;
+	return -1;
+#endif
+}
+
+static inline int
+pgsm_process_slots(void)
+{
+#if PG_VERSION_NUM >= 170000
+	return MaxBackends + NUM_AUXILIARY_PROCS;
+#else
+	return MaxBackends + NUM_AUXPROCTYPES;
+#endif
+}
+
+/*
+ * The array of PgBackendStatus in shared memory, one element a process slot.
+ * PostgreSQL publishes each process's own element only; the array is found
+ * from ours.  NULL where that can't be done.
+ */
+static inline volatile PgBackendStatus *
+pgsm_shared_backend_status(void)
+{
+	int			slot = pgsm_my_process_slot();
+
+	if (MyBEEntry == NULL || slot < 0 || MyBEEntry->st_procpid != MyProcPid)
+		return NULL;
+	return MyBEEntry - slot;
+}
+
+/*
+ * Whether this process is a session that reads commands.  A server in
+ * single-user mode is one; before 16 it has no type of its own.
+ */
+static inline bool
+pgsm_is_session(void)
+{
+	if (MyBackendType == B_BACKEND || MyBackendType == B_WAL_SENDER)
+		return true;
+#if PG_VERSION_NUM >= 160000
+	return MyBackendType == B_STANDALONE_BACKEND;
+#else
+	return MyBackendType == B_INVALID && !IsUnderPostmaster;
+#endif
+}
+
+/*
+ * Sends a process the signal for a sinval catch-up: if it is an idle session
+ * outside of a transaction, it runs an empty one.  Returns 0 or -1.
+ */
+static inline int
+pgsm_send_catchup(int pid, int slot)
+{
+#if PG_VERSION_NUM >= 170000
+	return SendProcSignal(pid, PROCSIG_CATCHUP_INTERRUPT, slot);
+#else
+	return SendProcSignal(pid, PROCSIG_CATCHUP_INTERRUPT,
+						  slot < MaxBackends ? slot + 1 : InvalidBackendId);
+#endif
+}
+
+#endif							/* PGSM_PG_COMPAT_H */

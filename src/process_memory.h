@@ -1,0 +1,45 @@
+/*-------------------------------------------------------------------------
+ *
+ * process_memory.h
+ *	  A process's memory as the operating system counts it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PGSM_PROCESS_MEMORY_H
+#define PGSM_PROCESS_MEMORY_H
+
+/* Bytes; -1 where the operating system does not tell. */
+typedef struct ProcessMemory
+{
+	int64		anon_bytes;		/* anonymous memory in RAM */
+	int64		swap_bytes;		/* anonymous memory in swap */
+} ProcessMemory;
+
+/* Bytes; -1 where the operating system does not tell. */
+typedef struct ProcessMemoryMap
+{
+	int64		rss_bytes;		/* all that is in RAM, shared memory too */
+	int64		pss_bytes;		/* shared pages divided by their users */
+	int64		private_bytes;	/* pages that only this process has */
+	int64		shared_bytes;	/* pages that others have, too */
+	int64		anon_bytes;
+	int64		swap_bytes;
+	int64		pss_anon_bytes;
+	int64		pss_file_bytes;
+	int64		pss_shmem_bytes;
+} ProcessMemoryMap;
+
+/*
+ * Reads /proc/<pid>/status.  Returns false, with both figures -1, where there
+ * is none.  No allocation, no error; may run in callbacks.
+ */
+extern bool process_memory_read(int pid, ProcessMemory *memory);
+
+/*
+ * Reads /proc/<pid>/smaps_rollup, for which the kernel visits all pages of
+ * the process: milliseconds for gigabytes of shared buffers.  Returns false,
+ * with all figures -1, where it can't be read.  No allocation, no error.
+ */
+extern bool process_memory_read_map(int pid, ProcessMemoryMap *map);
+
+#endif							/* PGSM_PROCESS_MEMORY_H */

@@ -1,0 +1,58 @@
+/*-------------------------------------------------------------------------
+ *
+ * server_process.h
+ *	  Finds the processes of this server, and tells who may look into them.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PGSM_SERVER_PROCESS_H
+#define PGSM_SERVER_PROCESS_H
+
+#include "datatype/timestamp.h"
+#include "utils/backend_status.h"
+
+/* What tells one process from another, also after its pid is used again. */
+typedef struct ServerProcess
+{
+	int			pid;
+	int			slot;			/* see pgsm_my_process_slot */
+	TimestampTz start;			/* backend_start of pg_stat_activity */
+	Oid			userid;			/* InvalidOid: no session, or no user yet */
+	Oid			databaseid;
+	BackendState state;
+} ServerProcess;
+
+/*
+ * Finds the process of this server with this pid, out of shared memory as it
+ * is now.  Returns false if there is none.  May raise what
+ * CHECK_FOR_INTERRUPTS raises; only in backends.
+ */
+extern bool server_process_find(int pid, ServerProcess *process);
+
+/* The process in a slot; false if there is none. */
+extern bool server_process_at(int slot, ServerProcess *process);
+
+/* Whether the process is still there, and none that got its pid later. */
+extern bool server_process_is_alive(const ServerProcess *process);
+
+/*
+ * Whether the current user may see the memory of the process: its own
+ * session, one of a role whose privileges the user has, or any with those of
+ * pg_read_all_stats.  Needs a transaction.
+ */
+extern bool server_process_may_see(const ServerProcess *process);
+
+/* The same of a session of this role that is not the own one. */
+extern bool server_process_may_see_role(Oid userid);
+
+/* Raises insufficient_privilege (42501) if the current user may not. */
+extern void server_process_require_see(const ServerProcess *process);
+
+/*
+ * Warns, as pg_log_backend_memory_contexts does, that the pid is none of a
+ * server process: an error would end a query over many sessions when one of
+ * them does.
+ */
+extern void server_process_warn_unknown(int pid);
+
+#endif							/* PGSM_SERVER_PROCESS_H */

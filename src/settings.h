@@ -1,0 +1,40 @@
+/*-------------------------------------------------------------------------
+ *
+ * settings.h
+ *	  The settings of pg_session_memory; module.c defines them.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PGSM_SETTINGS_H
+#define PGSM_SETTINGS_H
+
+/* Values of pg_session_memory.status, and of the slot's status. */
+typedef enum SessionStatus
+{
+	SESSION_OK,
+	SESSION_BLOATED
+} SessionStatus;
+
+extern bool setting_track;		/* measure at the end of commands */
+extern int	setting_context_threshold;	/* kB, -1 off */
+extern int	setting_session_threshold;	/* kB, -1 off */
+extern int	setting_process_threshold;	/* kB, -1 off */
+extern int	setting_log_level;	/* an elevel below ERROR */
+extern double setting_max_overhead; /* per cent, 100: no bound */
+extern int	setting_idle_delay; /* milliseconds */
+extern bool setting_trim_when_idle;
+extern int	setting_trim_threshold; /* kB */
+extern int	setting_max_events; /* entries of the event ring */
+extern bool setting_live_reads; /* read other processes' memory */
+extern int	setting_status;		/* SessionStatus, as reported */
+
+/* Whether the library was loaded by shared_preload_libraries. */
+extern bool module_is_preloaded;
+
+/*
+ * Raises object_not_in_prerequisite_state (55000) where what needs shared
+ * memory is asked for and there is none.
+ */
+extern void module_require_preloaded(void);
+
+#endif							/* PGSM_SETTINGS_H */
