@@ -95,8 +95,9 @@ typedef struct AllocBlockLayout
 } AllocBlockLayout;
 
 /*
- * A free chunk: its header and, in the header or behind it, the link to the
- * next one.
+ * A free chunk: its header and, in the header (15) or behind it (16 and
+ * later), the link to the next one.  On a 32-bit machine that aligns to 8
+ * bytes, 15 built with assertions pads the header; the check refutes us there.
  */
 typedef struct FreeChunkLayout
 {
@@ -106,22 +107,29 @@ typedef struct FreeChunkLayout
 	Size		size;
 #ifdef MEMORY_CONTEXT_CHECKING
 	Size		requested_size;
-#define FREE_CHUNK_RAW_SIZE		(SIZEOF_SIZE_T * 2 + SIZEOF_VOID_P)
-#else
-#define FREE_CHUNK_RAW_SIZE		(SIZEOF_SIZE_T + SIZEOF_VOID_P)
-#endif
-#if FREE_CHUNK_RAW_SIZE % MAXIMUM_ALIGNOF != 0
-	char		padding[MAXIMUM_ALIGNOF -
-						FREE_CHUNK_RAW_SIZE % MAXIMUM_ALIGNOF];
 #endif
 #endif
 	uintptr_t	next;
 } FreeChunkLayout;
 
 #if PG_VERSION_NUM >= 160000
+
 #define ALLOC_CHUNKHDRSZ		sizeof(MemoryChunk)
+
+/*
+ * The part of a chunk's hdrmask that is the same for all free chunks of a
+ * list: the context kind, that it is not "external", and the list's number.
+ */
+#define CHUNK_LIST_BIT			(MEMORY_CONTEXT_METHODID_BITS + 1)
+#define CHUNK_LIST_MASK			\
+	(((MEMORYCHUNK_MAX_VALUE + 1) << CHUNK_LIST_BIT) - 1)
+#define CHUNK_OF_LIST(list)		\
+	(((uint64) (list) << CHUNK_LIST_BIT) | MCTX_ASET_ID)
+
 #else
+
 #define ALLOC_CHUNKHDRSZ		sizeof(FreeChunkLayout)
+
 #endif
 
 /* generation.c */
@@ -313,13 +321,6 @@ measure_free_lists(MemoryReader *reader, const AllocSetLayout *set,
 	{
 		Size		size = ((Size) 1) << (i + ALLOC_MINBITS);
 		uintptr_t	address = set->freelist[i];
-#if PG_VERSION_NUM >= 160000
-		/* The part of a chunk's header that says whose it is. */
-		const int	value_bit = MEMORY_CONTEXT_METHODID_BITS + 1;
-		const uint64 mask = (MEMORYCHUNK_MAX_VALUE << value_bit) |
-			((UINT64CONST(1) << value_bit) - 1);
-		const uint64 expected = (((uint64) i) << value_bit) | MCTX_ASET_ID;
-#endif
 
 		while (address != 0)
 		{
@@ -328,7 +329,7 @@ measure_free_lists(MemoryReader *reader, const AllocSetLayout *set,
 			if (!read_struct(reader, address, &chunk, sizeof(chunk)))
 				return false;
 #if PG_VERSION_NUM >= 160000
-			if ((chunk.header.hdrmask & mask) != expected)
+			if ((chunk.header.hdrmask & CHUNK_LIST_MASK) != CHUNK_OF_LIST(i))
 				return false;
 #else
 			if (chunk.size != size)
@@ -535,9 +536,10 @@ measure_slab(MemoryReader *reader, uintptr_t context, Size total_bytes,
 	{
 		/* Which list a block is in: see SlabBlocklistIndex. */
 		int64		most = ((int64) i) << slab.blocklist_shift;
-		int64		least = i == 0 ? 0 :
-			(((int64) (i - 1)) << slab.blocklist_shift) + 1;
+		int64		least = 0;
 
+		if (i > 0)
+			least = (((int64) (i - 1)) << slab.blocklist_shift) + 1;
 		if (!measure_slab_list(reader, context, &slab,
 							   context + offsetof(SlabLayout, blocklist) +
 							   i * sizeof(dlist_head), &slab.blocklist[i],
@@ -585,7 +587,7 @@ measure_slab(MemoryReader *reader, uintptr_t context, Size total_bytes,
 	for (int i = 0; i <= slab.chunksPerBlock && accounted < total_bytes; i++)
 	{
 		uintptr_t	list = context + offsetof(SlabLayout, freelist) +
-			i * sizeof(dlist_head);
+		i * sizeof(dlist_head);
 		int			here = i % lengthof(heads);
 
 		if (here == 0)

@@ -141,6 +141,7 @@ static int
 resolve_name(WalkState *state, ContextNode *node)
 {
 	MemoryReader *reader = state->reader;
+	/* cppcheck-suppress ctuuninitvar ; the callers set both addresses */
 	uintptr_t	address = node->name_address;
 	int			category;
 
@@ -227,7 +228,7 @@ recall_level(WalkState *state, uintptr_t address, int level,
 	/* Its category is that of the nearest ancestor that knows its own. */
 	for (; level > WALK_LEVELS; level--)
 	{
-		ContextNode node;
+		ContextNode node = {0};
 		int			own;
 
 		context = read_context(state->reader, ancestor);

@@ -13,7 +13,7 @@
 #include "foreign_text.h"
 #include "pg_compat.h"
 
-text *
+struct varlena *
 text_of_foreign(const char *string, int length)
 {
 	int			encoding = GetDatabaseEncoding();

@@ -14,6 +14,6 @@
  * is not valid in this database becomes question marks.  Allocated in the
  * current memory context.
  */
-extern text *text_of_foreign(const char *string, int length);
+extern struct varlena *text_of_foreign(const char *string, int length);
 
 #endif							/* PGSM_FOREIGN_TEXT_H */

@@ -286,15 +286,14 @@ note_constant_segments(struct dl_phdr_info *info, size_t size, void *arg)
 {
 	for (int i = 0; i < info->dlpi_phnum; i++)
 	{
-		const ElfW(Phdr) *segment = &info->dlpi_phdr[i];
+		uintptr_t	from = info->dlpi_addr + info->dlpi_phdr[i].p_vaddr;
 
-		if (segment->p_type != PT_LOAD || (segment->p_flags & PF_W) != 0 ||
+		if (info->dlpi_phdr[i].p_type != PT_LOAD ||
+			(info->dlpi_phdr[i].p_flags & PF_W) != 0 ||
 			constant_segments == MAX_CONSTANT_SEGMENTS)
 			continue;
-		constant_from[constant_segments] =
-			info->dlpi_addr + segment->p_vaddr;
-		constant_to[constant_segments] =
-			constant_from[constant_segments] + segment->p_filesz;
+		constant_from[constant_segments] = from;
+		constant_to[constant_segments] = from + info->dlpi_phdr[i].p_filesz;
 		constant_segments++;
 	}
 	return 1;					/* the first object is the executable */

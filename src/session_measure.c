@@ -46,7 +46,7 @@ typedef struct MeasureWalk
 } MeasureWalk;
 
 int64
-session_threshold_bytes(int setting)
+threshold_bytes(int setting)
 {
 	return setting < 0 ? -1 : (int64) setting * 1024;
 }
@@ -173,12 +173,9 @@ session_measure(SessionMeasure *measure, bool in_command, bool with_groups)
 {
 	MeasureWalk walk = {.measure = measure};
 	ContextVisitor visitor = {begin_measure, add_to_measure, &walk, false};
-	int64		context_threshold =
-		session_threshold_bytes(setting_context_threshold);
-	int64		session_threshold =
-		session_threshold_bytes(setting_session_threshold);
-	int64		process_threshold =
-		session_threshold_bytes(setting_process_threshold);
+	int64		context_threshold = threshold_bytes(setting_context_threshold);
+	int64		session_threshold = threshold_bytes(setting_session_threshold);
+	int64		process_threshold = threshold_bytes(setting_process_threshold);
 
 	measure->process_bytes = -1;
 	if (process_threshold >= 0)
@@ -217,7 +214,7 @@ session_measure_excess(const SessionMeasure *measure, MeasureExcess *excess)
 {
 	int64		threshold;
 
-	threshold = session_threshold_bytes(setting_session_threshold);
+	threshold = threshold_bytes(setting_session_threshold);
 	if (threshold >= 0 && measure->bytes > threshold)
 	{
 		excess->kind = "session";
@@ -227,7 +224,7 @@ session_measure_excess(const SessionMeasure *measure, MeasureExcess *excess)
 		excess->threshold_bytes = threshold;
 		return true;
 	}
-	threshold = session_threshold_bytes(setting_context_threshold);
+	threshold = threshold_bytes(setting_context_threshold);
 	if (threshold >= 0 && measure->largest[0].bytes > threshold)
 	{
 		excess->kind = "context";
@@ -237,7 +234,7 @@ session_measure_excess(const SessionMeasure *measure, MeasureExcess *excess)
 		excess->threshold_bytes = threshold;
 		return true;
 	}
-	threshold = session_threshold_bytes(setting_process_threshold);
+	threshold = threshold_bytes(setting_process_threshold);
 	if (threshold >= 0 && measure->process_bytes > threshold)
 	{
 		excess->kind = "process";

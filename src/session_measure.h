@@ -59,6 +59,6 @@ extern bool session_measure_excess(const SessionMeasure *measure,
 								   MeasureExcess *excess);
 
 /* Bytes of a threshold setting, which is in kB; -1 where it is off. */
-extern int64 session_threshold_bytes(int setting);
+extern int64 threshold_bytes(int setting);
 
 #endif							/* PGSM_SESSION_MEASURE_H */

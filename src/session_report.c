@@ -165,7 +165,7 @@ session_report(const SessionMeasure *measure, TimestampTz now)
 		slot->peak_at = now;
 	}
 
-	threshold = session_threshold_bytes(setting_session_threshold);
+	threshold = threshold_bytes(setting_session_threshold);
 	if (threshold >= 0 && measure->bytes > threshold)
 	{
 		log_session = judge(&slot->session, measure->bytes, threshold, now);
@@ -174,7 +174,7 @@ session_report(const SessionMeasure *measure, TimestampTz now)
 	else
 		memset(&slot->session, 0, sizeof(SlotExcess));
 
-	threshold = session_threshold_bytes(setting_process_threshold);
+	threshold = threshold_bytes(setting_process_threshold);
 	if (threshold >= 0 && measure->process_bytes > threshold)
 	{
 		log_process = judge(&slot->process, measure->process_bytes,
@@ -184,7 +184,7 @@ session_report(const SessionMeasure *measure, TimestampTz now)
 	else
 		memset(&slot->process, 0, sizeof(SlotExcess));
 
-	threshold = session_threshold_bytes(setting_context_threshold);
+	threshold = threshold_bytes(setting_context_threshold);
 	memset(slot->groups, 0, sizeof(slot->groups));
 	for (int i = 0; i < SLOT_GROUPS; i++)
 	{

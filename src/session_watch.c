@@ -12,9 +12,10 @@
  * background workers have no MessageContext and are not measured.
  *
  * Measuring is bounded: a session earns max_overhead per cent of its time for
- * it, and may save up SAVED_MICROSECONDS; a walk that took d is paid for
- * afterwards, so a large one lets the next wait d * 100 / max_overhead.  While
- * nothing changes the watch waits longer, up to QUIET_WAIT, as long as the two
+ * it, and may save up what it earns in SAVED_SECONDS, so some commands in a row
+ * can be measured; a walk is paid for afterwards, so after a large one of d
+ * the next waits for d * 100 / max_overhead.  While nothing changes the watch
+ * waits longer, up to QUIET_WAIT, as long as the two
  * contexts in which all growth of caches shows look the same.  If a command's
  * end was passed over, a timeout looks again once the session has been idle
  * for idle_delay.
@@ -55,8 +56,8 @@
 #define QUIET_WAIT			INT64CONST(100000)	/* microseconds */
 #define QUIET_WAIT_FIRST	INT64CONST(1000)
 
-/* What a session can save up for measuring: some walks in a row. */
-#define SAVED_MICROSECONDS	1000.0
+/* What a session can save up for measuring: the earnings of so many. */
+#define SAVED_SECONDS		1
 
 /* A summary of what changes when caches grow; see look_now. */
 typedef struct QuietLook
@@ -75,7 +76,7 @@ static bool command_callback_hangs = false;
 static TimestampTz over_statement_start = 0;
 
 static TimestampTz last_walk_at = 0;
-static double earned_microseconds = SAVED_MICROSECONDS;	/* below 0: owed */
+static double earned_microseconds = 0;	/* below 0: owed */
 static TimestampTz earned_at = 0;	/* when that was worked out */
 static int64 quiet_wait = 0;	/* microseconds, while nothing changes */
 static QuietLook quiet_look;
@@ -140,7 +141,7 @@ walk_is_earned(TimestampTz now)
 		earned_microseconds =
 			Min(earned_microseconds +
 				(now - earned_at) * setting_max_overhead / 100.0,
-				SAVED_MICROSECONDS);
+				SAVED_SECONDS * 1e6 * setting_max_overhead / 100.0);
 	earned_at = now;
 	return earned_microseconds >= 0;
 }
@@ -306,8 +307,7 @@ own_trim_is_due(bool *caches)
 {
 	static SessionMeasure measure;
 	ProcessMemory memory;
-	int64		context_threshold =
-		session_threshold_bytes(setting_context_threshold);
+	int64		context_threshold = threshold_bytes(setting_context_threshold);
 
 	if (!setting_trim_when_idle || !has_worked)
 		return false;
@@ -319,7 +319,7 @@ own_trim_is_due(bool *caches)
 		measure.category_bytes[CATEGORY_CATALOG_CACHE] > context_threshold;
 	return *caches ||
 		memory.anon_bytes + Max(memory.swap_bytes, 0) - measure.bytes >=
-		session_threshold_bytes(setting_trim_threshold);
+		threshold_bytes(setting_trim_threshold);
 }
 
 /*

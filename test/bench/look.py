@@ -54,12 +54,9 @@ def many_partitions(conn):
 
 
 def many_statements(conn):
-    for first in range(0, STATEMENTS, 1000):
-        run(conn, "; ".join(
-            f"PREPARE s{i} AS SELECT relname FROM pg_class WHERE oid = {i}"
-            for i in range(first, first + 1000)))
-        run(conn, "; ".join(
-            f"EXECUTE s{i}" for i in range(first, first + 1000)))
+    run(conn, f"""DO $$ BEGIN FOR i IN 1..{STATEMENTS} LOOP
+        EXECUTE format('PREPARE s%s AS SELECT relname FROM pg_class WHERE
+        oid = %s', i, i); EXECUTE format('EXECUTE s%s', i); END LOOP; END $$""")
 
 
 def timed(conn, sql):

@@ -1,0 +1,484 @@
+#!/usr/bin/env bash
+#
+# check.sh
+#	  Every test of the project, on private servers.
+#
+#	test/check.sh [build|style|regress|tap|clients]...
+#
+# All parts without an argument.  Packages that are missing are installed; see
+# private_server.sh for that, and for what PG_MAJOR, KEEP and TMPDIR do.
+# Nothing is written to the checkout.
+#
+# The last line is "N passed, M failed", with ", K skipped" where something
+# was, and the status is zero only if M is.
+
+set -euo pipefail
+
+source "$(dirname "${BASH_SOURCE[0]}")/private_server.sh"
+
+# How many lines of a log are shown when something has failed.
+readonly TAIL=40
+
+passed=0
+failed=0
+skipped=0
+failures=()
+completed=
+
+pass()
+{
+	passed=$((passed + 1))
+	printf 'ok %s\n' "$*"
+}
+
+fail()
+{
+	failed=$((failed + 1))
+	failures+=("$*")
+	printf 'not ok %s\n' "$*"
+}
+
+# skip NAME REASON
+skip()
+{
+	skipped=$((skipped + 1))
+	printf 'skip %s: %s\n' "$1" "$2"
+}
+
+heading()
+{
+	printf '\n=== %s\n' "$*"
+}
+
+# private_server.sh calls this at the end, however the script ends.
+private_at_exit()
+{
+	local failure
+
+	# What has been printed so far must not pass for a result.
+	[[ -n $completed ]] ||
+		fail "the run itself, which ended early with status $1"
+	printf '\n'
+	for failure in "${failures[@]}"; do
+		printf 'failed: %s\n' "$failure"
+	done
+	printf '%d passed, %d failed' "$passed" "$failed"
+	[[ $skipped -eq 0 ]] || printf ', %d skipped' "$skipped"
+	printf '\n'
+}
+
+# Counts a test that consists in one command.
+check()
+{
+	local name=$1
+
+	shift
+	if "$@"; then pass "$name"; else fail "$name"; fi
+}
+
+# follow LOG COMMAND...: runs a command with its output in LOG, and shows it
+# here as it comes.  Not with tee in a pipeline, since bash would not react to
+# signals until the end of that.
+follow()
+{
+	local log=$1 status=0 command tail
+
+	shift
+	: >"$log"
+	"$@" >"$log" 2>&1 &
+	command=$!
+	tail -q -n +1 -s 0.2 -f --pid="$command" "$log" &
+	tail=$!
+	private_wait "$command" || status=$?
+	wait "$tail" || true
+	return "$status"
+}
+
+# For a test that needs packages which cannot be had: skipped for a user
+# without network, but the machine that decides has to have them.
+without_packages()
+{
+	if [[ -n ${CI:-} ]]; then
+		fail "$1: the packages are missing"
+	else
+		skip "$1" "the packages could not be installed"
+	fi
+}
+
+# ---------------------------------------------------------------------------
+# build: with all warnings of the server's own flags, and none of them
+# ---------------------------------------------------------------------------
+
+build_without_warning()
+{
+	local log=$PRIVATE_DIR/build.output
+
+	if ! private_make "-j$(nproc)" COPT=-Werror all >"$log" 2>&1; then
+		tail -n "$TAIL" "$log"
+		return 1
+	fi
+	# make and the linker warn as well, and do not fail.
+	! grep -i 'warning:' "$log"
+}
+
+check_build()
+{
+	heading "Build for PostgreSQL $PG_MAJOR"
+	check "builds without a warning" build_without_warning
+}
+
+# ---------------------------------------------------------------------------
+# style
+# ---------------------------------------------------------------------------
+
+# Names of the types that the project defines.
+own_typedefs()
+{
+	perl -0777 -ne '
+		my $braces;
+		$braces = qr/\{(?:[^{}]++|(??{$braces}))*\}/;
+		s!/\*.*?\*/!!gs;
+		while (/\btypedef\s+(?:
+				(?:struct|union|enum)\b[^;{]*$braces\s*(\w+)
+				| [^;{]*?\(\s*\*\s*(\w+)\s*\)\s*\([^;]*\)
+				| [^;{]*?(\w+))\s*;/gx)
+		{
+			print $1 // $2 // $3, "\n";
+		}' src/*.[ch]
+}
+
+# PostgreSQL writes one space before the star of a return type, pg_bsd_indent
+# may write more, and pgindent takes them out again; both will do here.
+single_space_before_star()
+{
+	sed -E 's/^([A-Za-z_][^[:space:]]*)[[:blank:]]+\*$/\1 */' "$@"
+}
+
+formatted()
+{
+	local options=(-bad -bap -bbb -bc -bl -cli1 -cp33 -cdb -nce -d0 -di12 -nfc1
+		-i4 -l79 -lp -lpl -nip -npro -sac -tpg -ts4)
+	local typedefs=$PRIVATE_DIR/typedefs.list
+	local file status=0
+
+	cd "$PRIVATE_TREE" || return
+	{
+		grep -v '^#' test/typedefs.list
+		own_typedefs
+	} | LC_ALL=C sort -u >"$typedefs"
+
+	for file in src/*.[ch]; do
+		pg_bsd_indent "${options[@]}" "-U$typedefs" <"$file" \
+			>"$PRIVATE_DIR/indented" || status=1
+		diff -u --label "$file" --label "$file, formatted" \
+			<(single_space_before_star "$file") \
+			<(single_space_before_star "$PRIVATE_DIR/indented") || status=1
+	done
+	return "$status"
+}
+
+# Without PostgreSQL's headers: what cppcheck says of those is not about us.
+# As the code is for each version, since it is not the same code.
+analysed()
+{
+	local major
+
+	cd "$PRIVATE_TREE" || return
+	for major in 15 16 17 18 19; do
+		cppcheck --quiet --enable=warning --std=c99 --inline-suppr \
+			--suppress=missingInclude --suppress=missingIncludeSystem \
+			--suppress=normalCheckLevelMaxBranches \
+			-DPG_VERSION_NUM="${major}0000" -DMAXIMUM_ALIGNOF=8 \
+			-DINT64_FORMAT='"%ld"' -DUINT64_FORMAT='"%lu"' \
+			--error-exitcode=1 src 2>&1 || return 1
+	done
+}
+
+check_style()
+{
+	local name
+
+	heading "Style"
+	for name in "formatted with pg_bsd_indent" "no finding of cppcheck"; do
+		case $name in
+			formatted*) set -- pg-bsd-indent formatted ;;
+			*) set -- cppcheck analysed ;;
+		esac
+		if private_packages "$1" perl; then
+			# in a subshell, since these change the directory
+			if ("$2"); then pass "$name"; else fail "$name"; fi
+		else
+			without_packages "$name"
+		fi
+	done
+}
+
+# ---------------------------------------------------------------------------
+# regress: pg_regress on a server that has nothing preloaded
+# ---------------------------------------------------------------------------
+
+check_regress()
+{
+	local log=$PRIVATE_DIR/regress.output status=0 line file
+	local before=$((passed + failed)) failed_before=$failed
+	# "ok 1 - name   12 ms" from 16 on, "test name ... ok   12 ms" before, and
+	# with leading spaces, no "test", for those that run at the same time
+	local tap='^(not )?ok +[0-9]+ +[-+] +([^ ]+)'
+	local old='^(test| ) +([^ ]+) +\.\.\. +(ok|FAILED|failed)'
+
+	heading "pg_regress, nothing preloaded"
+	private_install
+	private_start regress
+
+	# The Makefile may want TAP tests here too; they have their own part.
+	private_make installcheck TAP_TESTS= >"$log" 2>&1 || status=$?
+
+	while IFS= read -r line; do
+		if [[ $line =~ $tap ]]; then
+			if [[ -z ${BASH_REMATCH[1]} ]]; then
+				pass "${BASH_REMATCH[2]}"
+			else
+				fail "regress ${BASH_REMATCH[2]}"
+			fi
+		elif [[ $line =~ $old ]]; then
+			if [[ ${BASH_REMATCH[3]} == ok ]]; then
+				pass "${BASH_REMATCH[2]}"
+			else
+				fail "regress ${BASH_REMATCH[2]}"
+			fi
+		fi
+	done <"$log"
+
+	if [[ $((passed + failed)) -eq $before ]]; then
+		fail "pg_regress: it ran no test"
+	elif [[ $status -ne 0 && $failed -eq $failed_before ]]; then
+		fail "pg_regress: it ended with status $status"
+	fi
+	if [[ $failed -gt $failed_before ]]; then
+		file=$PRIVATE_TREE/regression.diffs
+		[[ -f $file ]] || file=$log
+		printf -- '--- %s\n' "${file#"$PRIVATE_TREE/"}"
+		head -n 400 "$file"
+		show_crashes "$PRIVATE_DIR/regress.log"
+	fi
+	private_stop regress
+}
+
+# A server that went down is the first thing to know about a failure.
+show_crashes()
+{
+	grep -H -E -A 3 'PANIC|FATAL.*(signal|crash)|terminated by signal|TRAP:' "$@" |
+		sed "s|^$PRIVATE_DIR/||" | head -n 20 || true
+}
+
+# ---------------------------------------------------------------------------
+# tap
+# ---------------------------------------------------------------------------
+
+# prove's own engine, for counts of tests rather than of files, and a reason
+# for each that was skipped.
+write_harness()
+{
+	cat >"$PRIVATE_DIR/harness.pl" <<'END'
+use strict;
+use warnings;
+use File::Basename;
+use TAP::Harness;
+
+my ($library, $jobs, $counts, @files) = @ARGV;
+my %count = (passed => 0, failed => 0, skipped => 0);
+my @failures;
+my %details;
+
+$| = 1;
+
+my $harness = TAP::Harness->new(
+	{ jobs => $jobs, lib => [$library], verbosity => -3 });
+
+$harness->callback(
+	made_parser => sub {
+		my ($parser, $job) = @_;
+		my $file = $job->[0];
+		$parser->callback(
+			test => sub {
+				my $test = shift;
+				my $name = $test->number . " " . $test->description;
+				$name =~ s/\s+-\s+/: /;
+				$name =~ s/\s+$//;
+				if (!$test->is_ok)
+				{
+					push @{ $details{$file} }, "not ok $file $name";
+					push @failures, "$file $name";
+				}
+				elsif ($test->has_skip)
+				{
+					push @{ $details{$file} },
+					  "skip $file $name: " . $test->explanation;
+				}
+			});
+	});
+
+$harness->callback(
+	after_test => sub {
+		my ($job, $parser) = @_;
+		my $file = $job->[0];
+		my $skipped = () = $parser->skipped;
+		my $failed = () = $parser->failed;
+		my $passed = (() = $parser->passed) - $skipped;
+
+		print "$_\n" foreach @{ $details{$file} };
+		if (defined $parser->skip_all)
+		{
+			print "skip $file: " . $parser->skip_all . "\n";
+			$skipped = 1;
+		}
+		# A script can die after its last test, or before its first.
+		elsif (!$failed && $parser->has_problems || !$parser->tests_run)
+		{
+			my $why = join '; ', $parser->parse_errors,
+			  $parser->exit ? "exit status " . $parser->exit : ();
+			$why ||= "it ran no test";
+			print "not ok $file: $why\n";
+			push @failures, "$file: $why";
+			$failed = 1;
+		}
+		print "ok $file: $passed tests\n" if !$failed && $passed;
+
+		$count{passed} += $passed;
+		$count{failed} += $failed;
+		$count{skipped} += $skipped;
+
+		my $log = "$ENV{TESTLOGDIR}/regress_log_" . basename($file, '.pl');
+		if ($failed && -f $log)
+		{
+			print "--- end of $log\n";
+			system('tail', '-n', $ENV{TAIL}, $log);
+			print "---\n";
+		}
+	});
+
+$harness->runtests(@files);
+
+open my $out, '>', $counts or die "could not write $counts: $!";
+print $out "$count{passed} $count{failed} $count{skipped}\n";
+print $out "$_\n" foreach @failures;
+close $out;
+END
+}
+
+check_tap()
+{
+	local counts=$PRIVATE_DIR/tap.counts files=() file status=0
+	local file_passed file_failed file_skipped failure
+
+	heading "TAP"
+	for file in "$PRIVATE_TREE"/test/t/*.pl; do
+		[[ ! -f $file ]] || files+=("test/t/${file##*/}")
+	done
+	if [[ ${#files[@]} -eq 0 ]]; then
+		fail "TAP: there is no test"
+		return
+	fi
+	if ! private_packages perl libipc-run-perl; then
+		without_packages "TAP"
+		return
+	fi
+	if [[ ! -f $PRIVATE_PGXS/test/perl/PostgreSQL/Test/Cluster.pm ]]; then
+		skip "TAP" "this PostgreSQL came without PostgreSQL::Test::Cluster"
+		return
+	fi
+	private_install
+	write_harness
+
+	follow "$PRIVATE_DIR/tap.output" private_run \
+		env TAIL="$TAIL" PGPORT=65432 \
+		TESTDIR="$PRIVATE_TREE" TESTDATADIR="$PRIVATE_TREE/tmp_check" \
+		TESTLOGDIR="$PRIVATE_TREE/tmp_check/log" \
+		PG_REGRESS="$PRIVATE_PGXS/test/regress/pg_regress" \
+		perl "$PRIVATE_DIR/harness.pl" "$PRIVATE_PGXS/test/perl" 2 \
+		"$counts" "${files[@]}" || status=$?
+
+	if [[ ! -f $counts ]]; then
+		fail "TAP: it ended early with status $status"
+		return
+	fi
+	{
+		read -r file_passed file_failed file_skipped
+		passed=$((passed + file_passed))
+		failed=$((failed + file_failed))
+		skipped=$((skipped + file_skipped))
+		while IFS= read -r failure; do
+			failures+=("$failure")
+		done
+	} <"$counts"
+	if [[ $file_failed -gt 0 ]]; then
+		show_crashes "$PRIVATE_TREE"/tmp_check/log/*.log
+	fi
+}
+
+# ---------------------------------------------------------------------------
+# clients: real drivers and poolers
+# ---------------------------------------------------------------------------
+
+check_clients()
+{
+	local log=$PRIVATE_DIR/clients.output status=0 line
+	local before=$((passed + failed + skipped)) failed_before=$failed
+
+	heading "Drivers and poolers"
+	if [[ ! -x $PRIVATE_SOURCE/test/clients/run ]]; then
+		skip "drivers and poolers" "there is no test/clients/run"
+		return
+	fi
+
+	# It shares this script's work directory, and is told so by the
+	# environment.
+	follow "$log" env --default-signal=INT,QUIT \
+		"$PRIVATE_SOURCE/test/clients/run" || status=$?
+
+	while IFS= read -r line; do
+		case $line in
+			"ok "*) passed=$((passed + 1)) ;;
+			"not ok "*)
+				failed=$((failed + 1))
+				failures+=("clients: ${line#not ok }")
+				;;
+			"skip "*) skipped=$((skipped + 1)) ;;
+		esac
+	done <"$log"
+
+	if [[ $((passed + failed + skipped)) -eq $before ]]; then
+		fail "clients: test/clients/run reported no test, status $status"
+	elif [[ $status -ne 0 && $failed -eq $failed_before ]]; then
+		fail "clients: test/clients/run ended with status $status"
+	fi
+}
+
+# ---------------------------------------------------------------------------
+
+main()
+{
+	local parts=("$@") part
+
+	[[ ${#parts[@]} -gt 0 ]] || parts=(build style regress tap clients)
+	for part in "${parts[@]}"; do
+		case $part in
+			build | style | regress | tap | clients) ;;
+			*)
+				unset -f private_at_exit
+				private_say "usage: $0 [build|style|regress|tap|clients]..."
+				exit 2
+				;;
+		esac
+	done
+
+	private_prepare
+	for part in "${parts[@]}"; do
+		[[ $part == style ]] || private_installation
+		"check_$part"
+	done
+	completed=yes
+	[[ $failed -eq 0 ]]
+}
+
+main "$@"
