@@ -810,7 +810,7 @@ compare_layouts(MemoryContext scratch, bool *compared, bool *refuted)
 	MemoryReader *reader;
 
 	old_context = MemoryContextSwitchTo(scratch);
-	reader = memory_reader_open();
+	reader = memory_reader_open(MEMORY_READER_CHUNKS);
 	make_samples(scratch);
 	MemoryContextSwitchTo(old_context);
 

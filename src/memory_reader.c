@@ -36,15 +36,10 @@
 
 /* Pages are 4 kB or more wherever this runs; a smaller one is no harm. */
 #define PAGE_BYTES			4096
-#define GROUP_PAGES			8
-#define GROUP_BYTES			(GROUP_PAGES * PAGE_BYTES)
-#define GROUP_COUNT			64
-#define GROUP_OF(address)	((address) / GROUP_BYTES)
-#define ALL_PAGES			((1 << GROUP_PAGES) - 1)
 
 typedef struct PageGroup
 {
-	uintptr_t	group;			/* address / GROUP_BYTES, 0 if none */
+	uintptr_t	group;			/* address >> group_shift, 0 if none */
 	uint32		pages;			/* a bit for each page that was read */
 } PageGroup;
 
@@ -53,8 +48,10 @@ struct MemoryReader
 	int			pid;			/* 0: this process */
 	int			error;			/* errno of the last failure */
 	uint64		calls;			/* process_vm_readv calls made */
-	char	   *bytes;			/* GROUP_COUNT times GROUP_BYTES */
-	PageGroup	groups[GROUP_COUNT];
+	int			group_shift;	/* a group has 1 << group_shift bytes */
+	int			group_count;	/* a power of 2 */
+	PageGroup  *groups;
+	char	   *bytes;			/* of all groups */
 	char		joined[MEMORY_READER_MAX_MAP];	/* what crosses two groups */
 };
 
@@ -67,14 +64,26 @@ memory_reader_self(void)
 }
 
 MemoryReader *
-memory_reader_open(void)
+memory_reader_open(MemoryReaderUse use)
 {
 	MemoryReader *reader = palloc(sizeof(MemoryReader));
 
 	reader->pid = 0;
 	reader->error = 0;
 	reader->calls = 0;
-	reader->bytes = palloc(GROUP_COUNT * GROUP_BYTES);
+	switch (use)
+	{
+		case MEMORY_READER_WALK:
+			reader->group_shift = 15;	/* 8 pages */
+			reader->group_count = 16;
+			break;
+		case MEMORY_READER_CHUNKS:
+			reader->group_shift = 14;	/* 4 pages */
+			reader->group_count = 512;
+			break;
+	}
+	reader->groups = palloc(reader->group_count * sizeof(PageGroup));
+	reader->bytes = palloc((Size) reader->group_count << reader->group_shift);
 	memory_reader_forget(reader);
 	return reader;
 }
@@ -90,7 +99,8 @@ memory_reader_attach(MemoryReader *reader, int pid)
 void
 memory_reader_forget(MemoryReader *reader)
 {
-	memset(reader->groups, 0, sizeof(reader->groups));
+	for (int i = 0; i < reader->group_count; i++)
+		reader->groups[i].group = 0;
 }
 
 bool
@@ -152,6 +162,8 @@ fetch_pages(MemoryReader *reader, PageGroup *slot, char *bytes,
 			uintptr_t group, int first, int last)
 {
 	uint32		wanted = ((2 << last) - 1) & ~((1 << first) - 1);
+	uintptr_t	start = group << reader->group_shift;
+	ssize_t		group_bytes = (ssize_t) 1 << reader->group_shift;
 	ssize_t		copied;
 
 	if (slot->group != group)
@@ -159,10 +171,8 @@ fetch_pages(MemoryReader *reader, PageGroup *slot, char *bytes,
 		slot->group = group;
 		slot->pages = 0;
 
-		copied = read_other(reader, group * GROUP_BYTES, bytes, GROUP_BYTES);
-		if (copied == GROUP_BYTES)
-			slot->pages = ALL_PAGES;
-		else if (copied > 0)
+		copied = read_other(reader, start, bytes, group_bytes);
+		if (copied > 0)
 			slot->pages = (1 << (copied / PAGE_BYTES)) - 1;
 		else if (reader->error != EFAULT)
 			return false;		/* no such process, or not permitted */
@@ -172,7 +182,7 @@ fetch_pages(MemoryReader *reader, PageGroup *slot, char *bytes,
 		return true;
 
 	/* The group is not mapped from end to end: just what is asked for. */
-	copied = read_other(reader, group * GROUP_BYTES + first * PAGE_BYTES,
+	copied = read_other(reader, start + first * PAGE_BYTES,
 						bytes + first * PAGE_BYTES,
 						(last - first + 1) * PAGE_BYTES);
 	if (copied != (last - first + 1) * PAGE_BYTES)
@@ -188,11 +198,14 @@ fetch_pages(MemoryReader *reader, PageGroup *slot, char *bytes,
 const void *
 memory_reader_map_other(MemoryReader *reader, uintptr_t address, Size len)
 {
-	uintptr_t	group = GROUP_OF(address);
-	Size		offset = address % GROUP_BYTES;
-	Size		here = Min(len, GROUP_BYTES - offset);
-	PageGroup  *slot = &reader->groups[group % GROUP_COUNT];
-	char	   *bytes = reader->bytes + (group % GROUP_COUNT) * GROUP_BYTES;
+	Size		group_bytes = (Size) 1 << reader->group_shift;
+	uintptr_t	group = address >> reader->group_shift;
+	Size		offset = address & (group_bytes - 1);
+	Size		here = Min(len, group_bytes - offset);
+	int			number = group & (reader->group_count - 1);
+	PageGroup  *slot = &reader->groups[number];
+	char	   *bytes = reader->bytes + ((Size) number << reader->group_shift);
+	uint32		all_pages = (1 << (group_bytes / PAGE_BYTES)) - 1;
 	const void *rest;
 
 	Assert(len <= MEMORY_READER_MAX_MAP);
@@ -204,7 +217,7 @@ memory_reader_map_other(MemoryReader *reader, uintptr_t address, Size len)
 		return NULL;
 	}
 
-	if ((slot->group != group || slot->pages != ALL_PAGES) &&
+	if ((slot->group != group || slot->pages != all_pages) &&
 		!fetch_pages(reader, slot, bytes, group, offset / PAGE_BYTES,
 					 (offset + here - 1) / PAGE_BYTES))
 		return NULL;

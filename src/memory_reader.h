@@ -19,6 +19,22 @@
 
 typedef struct MemoryReader MemoryReader;
 
+/* What a reader is for, on which the size of its cache depends. */
+typedef enum MemoryReaderUse
+{
+	/*
+	 * A walk goes through the memory once, mostly in order: 512 kB, which
+	 * stay in the processor's own cache.
+	 */
+	MEMORY_READER_WALK,
+
+	/*
+	 * Free chunks are scattered over all blocks of a context, and are read
+	 * much faster where these fit in: 8 MB.
+	 */
+	MEMORY_READER_CHUNKS
+} MemoryReaderUse;
+
 /* The most bytes that one memory_reader_map call may ask for. */
 #define MEMORY_READER_MAX_MAP	1024
 
@@ -32,7 +48,7 @@ extern MemoryReader *memory_reader_self(void);
  * A reader for other processes, allocated in the current memory context; it
  * goes with that context.  May raise out-of-memory.  Not for callbacks.
  */
-extern MemoryReader *memory_reader_open(void);
+extern MemoryReader *memory_reader_open(MemoryReaderUse use);
 
 /*
  * Points an opened reader at the process pid, forgetting all that it has

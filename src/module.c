@@ -218,15 +218,18 @@ define_settings(void)
 							 PGC_USERSET, 0,
 							 NULL, NULL, NULL);
 
-	/* Can only be set when shared memory is made. */
-	if (module_is_preloaded)
-		DefineCustomIntVariable("pg_session_memory.max_events",
-								"Sets how many threshold crossings are kept in shared memory.",
-								"0 keeps none.",
-								&setting_max_events,
-								1024, 0, 10000000,
-								PGC_POSTMASTER, 0,
-								NULL, NULL, NULL);
+	/*
+	 * A setting that needs a restart can't be made after the start; without
+	 * shared memory this one has no effect anyway.
+	 */
+	DefineCustomIntVariable("pg_session_memory.max_events",
+							"Sets how many threshold crossings are kept in shared memory.",
+							"0 keeps none. Needs the library in shared_preload_libraries.",
+							&setting_max_events,
+							1024, 0, 10000000,
+							module_is_preloaded ? PGC_POSTMASTER : PGC_SIGHUP,
+							0,
+							NULL, NULL, NULL);
 
 	/* The server sets it, and reports it to the client when it changes. */
 	DefineCustomEnumVariable("pg_session_memory.status",

@@ -40,22 +40,22 @@ PG_FUNCTION_INFO_V1(pg_session_memory_contexts);
 
 #define CONTEXTS_COLUMNS		14
 
-/* A context that was met, until its row is made. */
+/* A context that was met, until its row is made: one cache line. */
 typedef struct ContextRow
 {
-	int			parent;			/* index in the array, -1 at the root */
-	int			level;			/* 1 at the root */
-	int			number;			/* the last element of its path */
-	uint8		kind;
-	uint8		category;
-	bool		counted;		/* the four counters are known */
 	text	   *name;
 	text	   *ident;			/* NULL if none */
 	int64		total_bytes;
-	int64		nblocks;
 	int64		free_bytes;
-	int64		free_chunks;
 	int64		subtree_bytes;	/* its own and those of all below it */
+	uint32		nblocks;
+	uint32		free_chunks;
+	int			parent;			/* index in the array, -1 at the root */
+	int			number;			/* the last element of its path */
+	int			level;			/* 1 at the root */
+	uint8		kind;
+	uint8		category;
+	bool		counted;		/* the three counters are known */
 } ContextRow;
 
 /* The last texts made of names, by the name's address. */
@@ -183,6 +183,7 @@ collect_context(const ContextNode *node, void *arg)
 		if (context_blocks_measure(collected->reader, node->address,
 								   node->kind, node->total_bytes, &counters))
 		{
+			row->total_bytes = counters.totalspace;
 			row->nblocks = counters.nblocks;
 			row->free_bytes = counters.freespace;
 			row->free_chunks = counters.freechunks;
@@ -382,7 +383,7 @@ pg_session_memory_contexts(PG_FUNCTION_ARGS)
 		collected->reader = memory_reader_self();
 	else
 	{
-		collected->reader = memory_reader_open();
+		collected->reader = memory_reader_open(MEMORY_READER_CHUNKS);
 		memory_reader_attach(collected->reader, pid);
 	}
 	visitor.begin = begin_collecting;

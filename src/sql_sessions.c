@@ -111,7 +111,7 @@ measure_state(FunctionCallInfo fcinfo)
 							 &state->descriptor) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 	state->descriptor = BlessTupleDesc(state->descriptor);
-	state->reader = memory_reader_open();
+	state->reader = memory_reader_open(MEMORY_READER_WALK);
 	MemoryContextSwitchTo(caller);
 	fcinfo->flinfo->fn_extra = state;
 	return state;
