@@ -23,13 +23,18 @@ DATA = pg_session_memory--1.0.sql
 
 MODULE_big = pg_session_memory
 OBJS = \
+	src/category_sums.o \
+	src/client_output.o \
 	src/context_blocks.o \
 	src/context_category.o \
+	src/context_tally.o \
 	src/context_walk.o \
 	src/event_ring.o \
 	src/foreign_text.o \
+	src/malloc_heap.o \
 	src/memory_reader.o \
 	src/module.o \
+	src/observed_process.o \
 	src/process_memory.o \
 	src/server_process.o \
 	src/session_measure.o \
@@ -38,12 +43,17 @@ OBJS = \
 	src/session_trim.o \
 	src/session_watch.o \
 	src/sql_bloat.o \
+	src/sql_categories.o \
 	src/sql_contexts.o \
 	src/sql_events.o \
+	src/sql_idents.o \
 	src/sql_process.o \
+	src/sql_sample.o \
 	src/sql_sessions.o \
+	src/sql_snapshot.o \
 	src/sql_status.o \
-	src/sql_trim.o
+	src/sql_trim.o \
+	src/tuple_writer.o
 PGFILEDESC = "pg_session_memory - memory of every session, from SQL"
 
 REGRESS = contexts sessions process permissions bad_input

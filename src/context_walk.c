@@ -157,6 +157,7 @@ static int
 resolve_name(WalkState *state, ContextNode *node)
 {
 	MemoryReader *reader = state->reader;
+
 	/* cppcheck-suppress ctuuninitvar ; the callers set both addresses */
 	uintptr_t	address = node->name_address;
 	int			category;

@@ -104,4 +104,34 @@ pgsm_send_catchup(int pid, int slot)
 #endif
 }
 
+/*
+ * A session's state as pg_stat_activity shows it, NULL where it shows none.
+ */
+static inline const char *
+pgsm_state_name(BackendState state)
+{
+	switch (state)
+	{
+#if PG_VERSION_NUM >= 180000
+		case STATE_STARTING:
+			return "starting";
+#endif
+		case STATE_IDLE:
+			return "idle";
+		case STATE_RUNNING:
+			return "active";
+		case STATE_IDLEINTRANSACTION:
+			return "idle in transaction";
+		case STATE_FASTPATH:
+			return "fastpath function call";
+		case STATE_IDLEINTRANSACTION_ABORTED:
+			return "idle in transaction (aborted)";
+		case STATE_DISABLED:
+			return "disabled";
+		case STATE_UNDEFINED:
+			break;
+	}
+	return NULL;
+}
+
 #endif							/* PGSM_PG_COMPAT_H */

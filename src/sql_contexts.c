@@ -29,16 +29,32 @@
 #include "context_blocks.h"
 #include "context_walk.h"
 #include "foreign_text.h"
+#include "observed_process.h"
 #include "pg_compat.h"
-#include "server_process.h"
-#include "settings.h"
+#include "tuple_writer.h"
 
 PG_FUNCTION_INFO_V1(pg_session_memory_contexts);
 
 /* As in PostgreSQL's mcxtfuncs.c: idents are cut to one byte less. */
 #define IDENT_DISPLAY_BYTES		1024
 
-#define CONTEXTS_COLUMNS		14
+/* The columns, in their order: see the SQL script. */
+static const Oid column_types[] = {
+	TEXTOID,					/* name */
+	TEXTOID,					/* ident */
+	TEXTOID,					/* type */
+	INT4OID,					/* level */
+	INT4ARRAYOID,				/* path */
+	INT8OID,					/* total_bytes */
+	INT8OID,					/* total_nblocks */
+	INT8OID,					/* free_bytes */
+	INT8OID,					/* free_chunks */
+	INT8OID,					/* used_bytes */
+	TEXTOID,					/* parent */
+	TEXTOID,					/* category */
+	INT8OID,					/* subtree_bytes */
+	BOOLOID						/* approximate */
+};
 
 /* A context that was met, until its row is made: one cache line. */
 typedef struct ContextRow
@@ -238,14 +254,20 @@ number_rows(ContextRows *collected)
 }
 
 /*
- * The path of a row into the array, which has room for it.
+ * The path of a row into the array, which has room for it and may have that
+ * of a sibling: then only the last element differs.
  */
 static void
 fill_path(const ContextRows *collected, const ContextRow *row,
-		  ArrayType *path)
+		  bool is_sibling, ArrayType *path)
 {
 	int32	   *elements = (int32 *) ARR_DATA_PTR(path);
 
+	if (is_sibling)
+	{
+		elements[row->level - 1] = row->number;
+		return;
+	}
 	SET_VARSIZE(path, ARR_OVERHEAD_NONULLS(1) + row->level * sizeof(int32));
 	ARR_DIMS(path)[0] = row->level;
 	for (;;)
@@ -261,15 +283,15 @@ static void
 put_rows(ContextRows *collected, bool approximate, ReturnSetInfo *rsinfo)
 {
 	int		   *order = number_rows(collected);
-	Datum		kinds[CONTEXT_KIND_COUNT];
-	Datum		categories[CONTEXT_CATEGORY_COUNT];
+	text	   *kinds[CONTEXT_KIND_COUNT];
+	text	   *categories[CONTEXT_CATEGORY_COUNT];
+	TupleWriter writer;
 	ArrayType  *path;
 
 	for (int kind = 0; kind < CONTEXT_KIND_COUNT; kind++)
-		kinds[kind] = CStringGetTextDatum(context_kind_name(kind));
+		kinds[kind] = cstring_to_text(context_kind_name(kind));
 	for (int category = 0; category < CONTEXT_CATEGORY_COUNT; category++)
-		categories[category] =
-			CStringGetTextDatum(context_category_name(category));
+		categories[category] = cstring_to_text(context_category_name(category));
 
 	path = palloc(ARR_OVERHEAD_NONULLS(1) +
 				  collected->levels * sizeof(int32));
@@ -278,61 +300,56 @@ put_rows(ContextRows *collected, bool approximate, ReturnSetInfo *rsinfo)
 	path->elemtype = INT4OID;
 	ARR_LBOUND(path)[0] = 1;
 
+	tuple_writer_init(&writer, rsinfo->setDesc, column_types,
+					  lengthof(column_types));
 	for (int i = 0; i < collected->count; i++)
 	{
 		const ContextRow *row = &collected->rows[order[i]];
-		Datum		values[CONTEXTS_COLUMNS];
-		bool		nulls[CONTEXTS_COLUMNS] = {false};
-		int			column = 0;
+		text	   *parent = NULL;
 
 		if (i % 1024 == 0)
 			CHECK_FOR_INTERRUPTS();
 
-		fill_path(collected, row, path);
-		values[column++] = PointerGetDatum(row->name);
-		nulls[column] = row->ident == NULL;
-		values[column++] = PointerGetDatum(row->ident);
-		values[column++] = kinds[row->kind];
-		values[column++] = Int32GetDatum(row->level);
-		values[column++] = PointerGetDatum(path);
-		values[column++] = Int64GetDatum(row->total_bytes);
-		nulls[column] = !row->counted;
-		values[column++] = Int64GetDatum(row->nblocks);
-		nulls[column] = !row->counted;
-		values[column++] = Int64GetDatum(row->free_bytes);
-		nulls[column] = !row->counted;
-		values[column++] = Int64GetDatum(row->free_chunks);
-		nulls[column] = !row->counted;
-		values[column++] = Int64GetDatum(row->total_bytes - row->free_bytes);
-		nulls[column] = row->parent < 0;
-		values[column++] = row->parent < 0 ? (Datum) 0 :
-			PointerGetDatum(collected->rows[row->parent].name);
-		values[column++] = categories[row->category];
-		values[column++] = Int64GetDatum(row->subtree_bytes);
-		values[column++] = BoolGetDatum(approximate);
-		Assert(column == CONTEXTS_COLUMNS);
+		if (row->parent >= 0)
+			parent = collected->rows[row->parent].name;
+		fill_path(collected, row,
+				  i > 0 && row->parent == collected->rows[order[i - 1]].parent,
+				  path);
+		tuple_writer_begin(&writer, VARSIZE(row->name) +
+						   (row->ident ? VARSIZE(row->ident) : 0) +
+						   (parent ? VARSIZE(parent) : 0) +
+						   VARSIZE(path) + 64);
+		tuple_writer_varlena(&writer, row->name);
+		if (row->ident)
+			tuple_writer_varlena(&writer, row->ident);
+		else
+			tuple_writer_null(&writer);
+		tuple_writer_varlena(&writer, kinds[row->kind]);
+		tuple_writer_int4(&writer, row->level);
+		tuple_writer_varlena(&writer, (struct varlena *) path);
+		tuple_writer_int8(&writer, row->total_bytes);
+		if (row->counted)
+		{
+			tuple_writer_int8(&writer, row->nblocks);
+			tuple_writer_int8(&writer, row->free_bytes);
+			tuple_writer_int8(&writer, row->free_chunks);
+			tuple_writer_int8(&writer, row->total_bytes - row->free_bytes);
+		}
+		else
+		{
+			for (int unknown = 0; unknown < 4; unknown++)
+				tuple_writer_null(&writer);
+		}
+		if (parent)
+			tuple_writer_varlena(&writer, parent);
+		else
+			tuple_writer_null(&writer);
+		tuple_writer_varlena(&writer, categories[row->category]);
+		tuple_writer_int8(&writer, row->subtree_bytes);
+		tuple_writer_bool(&writer, approximate);
 
-		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc,
-							 values, nulls);
+		tuplestore_puttuple(rsinfo->setResult, tuple_writer_finish(&writer));
 	}
-}
-
-/*
- * Raises what a walk that read nothing means: a refusal is an error with a
- * hint; returns where the process is just not there any more.
- */
-static void
-report_unreadable(int pid, int error)
-{
-	if (error != EPERM && error != EACCES && error != ENOSYS)
-		return;
-	errno = error;
-	ereport(ERROR,
-			(error == ENOSYS ? errcode(ERRCODE_FEATURE_NOT_SUPPORTED) :
-			 errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-			 errmsg("could not read memory of process %d: %m", pid),
-			 errdetail("The operating system refuses process_vm_readv(2) between server processes."),
-			 errhint("Add pg_session_memory to shared_preload_libraries, so that sessions permit it to their own server, or set kernel.yama.ptrace_scope to 0. In a container, its seccomp profile must permit process_vm_readv.")));
 }
 
 /*
@@ -348,59 +365,38 @@ pg_session_memory_contexts(PG_FUNCTION_ARGS)
 {
 	int			pid = PG_GETARG_INT32(0);
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	ServerProcess process;
+	ObservedProcess observed;
 	ContextRows *collected;
-	ContextVisitor visitor;
+	ContextVisitor visitor = {begin_collecting, collect_context};
 	ContextWalkResult result;
 	MemoryContext work;
 	MemoryContext caller;
-	bool		self = pid == MyProcPid;
 
 	InitMaterializedSRF(fcinfo, 0);
-
-	if (!self)
-	{
-		if (!server_process_find(pid, &process))
-		{
-			server_process_warn_unknown(pid);
-			return (Datum) 0;
-		}
-		server_process_require_see(&process);
-		context_blocks_check_layouts();
-	}
 
 	work = AllocSetContextCreate(CurrentMemoryContext,
 								 "pg_session_memory contexts",
 								 ALLOCSET_DEFAULT_SIZES);
 	caller = MemoryContextSwitchTo(work);
-	collected = palloc0(sizeof(ContextRows));
-	collected->memory = AllocSetContextCreate(work,
-											  "pg_session_memory collected contexts",
-											  ALLOCSET_DEFAULT_SIZES);
-	collected->self = self;
-	collected->with_blocks = !self;
-	if (self)
-		collected->reader = memory_reader_self();
-	else
+	if (observed_process_open(pid, MEMORY_READER_CHUNKS, &observed))
 	{
-		collected->reader = memory_reader_open(MEMORY_READER_CHUNKS);
-		memory_reader_attach(collected->reader, pid);
+		if (!observed.self)
+			context_blocks_check_layouts();
+		collected = palloc0(sizeof(ContextRows));
+		collected->memory = AllocSetContextCreate(work,
+												  "pg_session_memory collected contexts",
+												  ALLOCSET_DEFAULT_SIZES);
+		collected->self = observed.self;
+		collected->with_blocks = !observed.self;
+		collected->reader = observed.reader;
+		visitor.arg = collected;
+
+		result = observed_process_walk(&observed, &visitor);
+		if (result == WALK_UNREADABLE)
+			server_process_warn_unknown(pid);
+		else
+			put_rows(collected, result == WALK_APPROXIMATE, rsinfo);
 	}
-	visitor.begin = begin_collecting;
-	visitor.visit = collect_context;
-	visitor.arg = collected;
-	visitor.interruptible = !self;
-
-	result = context_walk(collected->reader, &visitor);
-
-	if (result == WALK_UNREADABLE || (!self && !server_process_is_alive(&process)))
-	{
-		report_unreadable(pid, memory_reader_errno(collected->reader));
-		server_process_warn_unknown(pid);
-	}
-	else
-		put_rows(collected, result == WALK_APPROXIMATE, rsinfo);
-
 	MemoryContextSwitchTo(caller);
 	MemoryContextDelete(work);
 	return (Datum) 0;
