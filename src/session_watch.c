@@ -72,6 +72,10 @@ typedef struct QuietLook
 static MemoryContextCallback command_callback;
 static bool command_callback_hangs = false;
 
+/* Hangs on TopTransactionContext from an abort to the end of its block. */
+static MemoryContextCallback cleanup_callback;
+static bool cleanup_callback_hangs = false;
+
 /* The start time of the statement that is over; 0 if none has been yet. */
 static TimestampTz over_statement_start = 0;
 
@@ -355,6 +359,27 @@ after_idle_commit(void)
 		session_trim_answer(trim_request);
 }
 
+static void
+await_end_of_command(void)
+{
+	if (command_callback_hangs)
+		return;
+	command_callback.func = end_of_command;
+	MemoryContextRegisterResetCallback(MessageContext, &command_callback);
+	command_callback_hangs = true;
+}
+
+/*
+ * The callback of TopTransactionContext: a transaction block that had failed
+ * before is over.
+ */
+static void
+after_cleanup(void *arg)
+{
+	cleanup_callback_hangs = false;
+	await_end_of_command();
+}
+
 void
 session_watch_transaction(XactEvent event, void *arg)
 {
@@ -405,11 +430,21 @@ session_watch_transaction(XactEvent event, void *arg)
 		session_slot_mine();
 		over_statement_start = GetCurrentStatementStartTimestamp();
 	}
-	else if (!command_callback_hangs)
+	else
 	{
-		command_callback.func = end_of_command;
-		MemoryContextRegisterResetCallback(MessageContext, &command_callback);
-		command_callback_hangs = true;
+		await_end_of_command();
+
+		/*
+		 * A block that has failed stays until the client ends it, and then
+		 * there is no further event.
+		 */
+		if (event == XACT_EVENT_ABORT && !cleanup_callback_hangs)
+		{
+			cleanup_callback.func = after_cleanup;
+			MemoryContextRegisterResetCallback(TopTransactionContext,
+											   &cleanup_callback);
+			cleanup_callback_hangs = true;
+		}
 	}
 }
 
