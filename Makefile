@@ -56,7 +56,7 @@ OBJS = \
 	src/tuple_writer.o
 PGFILEDESC = "pg_session_memory - memory of every session, from SQL"
 
-REGRESS = contexts sessions process permissions bad_input trim
+REGRESS = contexts sessions process permissions bad_input trim explain
 TAP_TESTS = 1
 PROVE_TESTS = test/t/*.pl
 

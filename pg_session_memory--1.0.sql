@@ -285,3 +285,151 @@ LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED COST 100000;
 
 COMMENT ON FUNCTION pg_session_memory_trim(integer, bigint) IS
 'asks another session to give memory back when it is idle, and waits for it up to timeout milliseconds; permission as for pg_cancel_backend';
+
+--
+-- Explaining it: what the memory is, why, and what to do
+--
+
+CREATE FUNCTION pg_session_memory_categories(
+    pid integer DEFAULT pg_backend_pid(),
+    OUT category text,
+    OUT contexts bigint,
+    OUT total_bytes bigint,
+    OUT used_bytes bigint,
+    OUT free_bytes bigint,
+    OUT share numeric,
+    OUT largest_context text,
+    OUT largest_context_count bigint,
+    OUT largest_context_bytes bigint,
+    OUT explanation text,
+    OUT remedy text)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'pg_session_memory_categories'
+LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED COST 10000 ROWS 10;
+
+COMMENT ON FUNCTION pg_session_memory_categories(integer) IS
+'what a server process has its memory for, largest first: bytes, share of all rows'' bytes from 0 to 1, largest contexts of one name, why it stays and what gives it back; other roles'' sessions need pg_read_all_stats';
+
+CREATE FUNCTION pg_session_memory_idents(
+    pid integer DEFAULT pg_backend_pid(),
+    max_rows integer DEFAULT 20,
+    OUT category text,
+    OUT context text,
+    OUT ident text,
+    OUT contexts bigint,
+    OUT total_bytes bigint)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'pg_session_memory_idents'
+LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED COST 10000 ROWS 20;
+
+COMMENT ON FUNCTION pg_session_memory_idents(integer, integer) IS
+'statements, indexes, functions and cursors that hold most of a server process''s memory, in bytes with what hangs below them, largest first; other roles'' sessions need pg_read_all_stats';
+
+CREATE VIEW pg_session_memory_pools AS
+SELECT
+    s.datname,
+    s.usename,
+    s.application_name,
+    s.client_addr,
+    pg_catalog.count(*) AS sessions,
+    pg_catalog.count(*) FILTER (
+        WHERE s.state IN ('active', 'fastpath function call')) AS active,
+    pg_catalog.count(*) FILTER (WHERE s.state = 'idle') AS idle,
+    pg_catalog.count(*) FILTER (
+        WHERE s.state LIKE 'idle in transaction%') AS idle_in_transaction,
+    pg_catalog.sum(s.context_bytes)::bigint AS context_bytes,
+    pg_catalog.avg(s.context_bytes)::bigint AS avg_context_bytes,
+    pg_catalog.max(s.context_bytes) AS max_context_bytes,
+    pg_catalog.sum(s.anon_bytes)::bigint AS anon_bytes,
+    pg_catalog.max(s.anon_bytes) AS max_anon_bytes,
+    CASE WHEN pg_catalog.count(s.status) > 0 THEN
+        pg_catalog.count(*) FILTER (WHERE s.status = 'bloated')
+    END AS bloated,
+    pg_catalog.max(greatest(
+        pg_catalog.clock_timestamp() - s.state_change, interval '0'))
+        FILTER (WHERE s.state = 'idle') AS longest_idle,
+    pg_catalog.max(greatest(
+        pg_catalog.clock_timestamp() - s.state_change, interval '0'))
+        FILTER (WHERE s.state LIKE 'idle in transaction%')
+        AS longest_idle_in_transaction,
+    pg_catalog.min(s.backend_start) AS oldest_backend_start
+FROM pg_session_memory s
+WHERE s.backend_type = 'client backend'
+GROUP BY s.datname, s.usename, s.application_name, s.client_addr;
+
+COMMENT ON VIEW pg_session_memory_pools IS
+'sessions of clients by database, role, application and address: how many in which state, their memory in bytes, how long they have been idle; only sessions that the caller may see, all with pg_read_all_stats';
+
+GRANT SELECT ON pg_session_memory_pools TO PUBLIC;
+
+--
+-- Comparing two moments, and watching many
+--
+
+CREATE FUNCTION pg_session_memory_snapshot(pid integer DEFAULT pg_backend_pid())
+RETURNS jsonb
+AS 'MODULE_PATHNAME', 'pg_session_memory_snapshot'
+LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED COST 10000;
+
+COMMENT ON FUNCTION pg_session_memory_snapshot(integer) IS
+'memory contexts of a server process by the path of their names, in bytes, less than 100 kB, to be stored and compared; other roles'' sessions need pg_read_all_stats';
+
+CREATE FUNCTION pg_session_memory_snapshot_paths(
+    snapshot jsonb,
+    OUT path text,
+    OUT contexts bigint,
+    OUT bytes bigint)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'pg_session_memory_snapshot_paths'
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE ROWS 200;
+
+COMMENT ON FUNCTION pg_session_memory_snapshot_paths(jsonb) IS
+'the paths of a snapshot, in bytes, and one row without contexts for what is outside of them; for everybody';
+
+CREATE FUNCTION pg_session_memory_diff(
+    before jsonb,
+    after jsonb,
+    OUT path text,
+    OUT contexts_before bigint,
+    OUT contexts_after bigint,
+    OUT bytes_before bigint,
+    OUT bytes_after bigint,
+    OUT growth_bytes bigint)
+RETURNS SETOF record
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE ROWS 100
+BEGIN ATOMIC
+    SELECT
+        path,
+        -- 0 for what is not there, NULL for what is not made of contexts
+        coalesce(b.contexts, 0 * a.contexts),
+        coalesce(a.contexts, 0 * b.contexts),
+        coalesce(b.bytes, 0),
+        coalesce(a.bytes, 0),
+        coalesce(a.bytes, 0) - coalesce(b.bytes, 0)
+    FROM pg_session_memory_snapshot_paths(before) b
+    FULL JOIN pg_session_memory_snapshot_paths(after) a USING (path)
+    WHERE (b.contexts, b.bytes) IS DISTINCT FROM (a.contexts, a.bytes)
+        -- what is outside of contexts: only where both snapshots know it
+        AND (b.contexts IS NOT NULL OR a.contexts IS NOT NULL
+            OR (b.bytes IS NOT NULL AND a.bytes IS NOT NULL))
+    ORDER BY 6 DESC, path COLLATE "C";
+END;
+
+COMMENT ON FUNCTION pg_session_memory_diff(jsonb, jsonb) IS
+'what differs between two snapshots, in bytes, largest growth first; for everybody';
+
+CREATE FUNCTION pg_session_memory_sample(
+    pid integer,
+    every interval DEFAULT '1 second',
+    count integer DEFAULT 60,
+    OUT at timestamptz,
+    OUT state text,
+    OUT contexts bigint,
+    OUT context_bytes bigint,
+    OUT anon_bytes bigint)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'pg_session_memory_sample'
+LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED COST 100000 ROWS 60;
+
+COMMENT ON FUNCTION pg_session_memory_sample(integer, interval, integer) IS
+'memory of a server process now and every so often, in bytes, until it ends or count rows were made; in the select list each row comes when it is made; other roles'' sessions need pg_read_all_stats';

@@ -438,7 +438,8 @@ session_watch_transaction(XactEvent event, void *arg)
 		 * A block that has failed stays until the client ends it, and then
 		 * there is no further event.
 		 */
-		if (event == XACT_EVENT_ABORT && !cleanup_callback_hangs)
+		if (event == XACT_EVENT_ABORT && !cleanup_callback_hangs &&
+			TopTransactionContext != NULL)
 		{
 			cleanup_callback.func = after_cleanup;
 			MemoryContextRegisterResetCallback(TopTransactionContext,

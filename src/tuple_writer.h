@@ -80,7 +80,7 @@ tuple_writer_int4(TupleWriter *writer, int32 value)
 static inline void
 tuple_writer_int8(TupleWriter *writer, int64 value)
 {
-	*(int64 *) tuple_writer_next(writer, ALIGNOF_LONG, sizeof(int64)) = value;
+	*(int64 *) tuple_writer_next(writer, ALIGNOF_DOUBLE, sizeof(int64)) = value;
 }
 
 static inline void

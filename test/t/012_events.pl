@@ -1,0 +1,406 @@
+# The view of events: what has happened, newest first, whoever reads it and
+# however many sessions write at once.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::RealBin;
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use SessionMemoryTest;
+use Test::More;
+use WatchTest;
+
+my $MB = 1024 * 1024;
+
+# Small enough to go round, large enough for what is looked at before that.
+my $max_events = 64;
+my $node = start_watching_server(
+	'events', qq(
+pg_session_memory.max_events = $max_events
+pg_session_memory.context_threshold = -1
+pg_session_memory.session_threshold = -1
+compute_query_id = on
+));
+my $observer = open_long_session($node);
+
+sub events
+{
+	my ($condition) = @_;
+
+	return rows_of($observer,
+		'SELECT * FROM pg_session_memory_events WHERE ' . ($condition // 'true'));
+}
+
+is(scalar(@{ events() }), 0, 'nothing has happened yet');
+
+#
+# Each kind, with all its columns
+#
+$node->safe_psql('postgres', 'CREATE ROLE worker LOGIN SUPERUSER');
+my $session = open_long_session($node, 'postgres', 'worker');
+my $pid = backend_pid($session);
+$session->query_safe("SET application_name = 'a pool'");
+my $who = $observer->query_safe(
+	"SELECT pid, to_json(backend_start), usename, datname, application_name
+		FROM pg_stat_activity WHERE pid = $pid");
+
+# Brings something about, and returns the events of it, oldest first, with who
+# it was checked.
+sub events_of
+{
+	my ($statement, $what) = @_;
+	my $before = $observer->query_safe('SELECT now()');
+
+	# It may be the end of the session, and so of psql.
+	eval { $session->query($statement); };
+	$session->{stderr} = '';
+	my @events = reverse @{ events("at > '$before'") };
+	foreach my $event (@events)
+	{
+		is( join('|',
+				@$event{qw(pid)}, qq("$event->{backend_start}"),
+				@$event{qw(usename datname application_name)}),
+			$who, "$what: the session is the one that did it");
+		# psql sends it as it came, with the newline before the semicolon.
+		is($event->{query} =~ s/\s*;$//r,
+			$statement, "$what: the statement is the one");
+		like($event->{query_id}, qr/^-?\d+$/, "$what: it has a query id");
+	}
+	return @events;
+}
+
+$session->query_safe("SET pg_session_memory.context_threshold = '16MB'");
+my ($event, @others) = events_of(retain('big', 20 * $MB), 'context');
+is(scalar(@others), 0, 'context: one event');
+is($event->{kind}, 'context', 'context: kind');
+is($event->{context}, 'CachedPlanSource', 'context: name');
+# Beside the 20 MB there are other sources of some kB.
+cmp_ok($event->{bytes}, '>=', 20 * $MB, 'context: bytes');
+cmp_ok($event->{bytes}, '<', 21 * $MB, 'context: bytes of this group only');
+is($event->{threshold_bytes}, 16 * $MB, 'context: threshold');
+my $row = published($observer, $pid);
+is($event->{session_bytes}, $row->{retained_bytes}, 'context: session');
+is($event->{query_id}, $row->{query_id}, 'context: query id');
+my $context_id = $event->{id};
+
+($event, @others) = events_of('DEALLOCATE ALL', 'fell');
+is(scalar(@others), 0, 'fell: one event');
+is($event->{kind}, 'fell', 'fell: kind');
+is($event->{context}, 'CachedPlanSource', 'fell: name');
+is($event->{threshold_bytes}, 16 * $MB, 'fell: threshold');
+ok(!defined $event->{bytes} || $event->{bytes} < 16 * $MB, 'fell: bytes');
+is($event->{session_bytes}, published($observer, $pid)->{retained_bytes},
+	'fell: session');
+is($event->{id}, $context_id + 1, 'fell: the id that follows');
+
+$session->query_safe("SET pg_session_memory.context_threshold = -1;
+	SET pg_session_memory.session_threshold = '16MB'");
+($event, @others) = events_of(retain('big', 20 * $MB), 'session');
+is(scalar(@others), 0, 'session: one event');
+is($event->{kind}, 'session', 'session: kind');
+is($event->{context}, undef, 'session: of no one name');
+is($event->{threshold_bytes}, 16 * $MB, 'session: threshold');
+is($event->{bytes}, $event->{session_bytes}, 'session: bytes');
+is($event->{bytes}, published($observer, $pid)->{retained_bytes},
+	'session: as published');
+($event, @others) = events_of('DEALLOCATE ALL', 'session fell');
+is(scalar(@others), 0, 'session fell: one event');
+is($event->{kind}, 'fell', 'session fell: kind');
+is($event->{context}, undef, 'session fell: of no one name');
+cmp_ok($event->{bytes}, '<', 16 * $MB, 'session fell: bytes');
+
+# A new process has some MB of memory of its own.
+($event, @others) =
+  events_of("SET pg_session_memory.process_threshold = '100kB'", 'process');
+is(scalar(@others), 0, 'process: one event');
+is($event->{kind}, 'process', 'process: kind');
+is($event->{threshold_bytes}, 100 * 1024, 'process: threshold');
+# It is read a moment apart: pages that were touched in between.
+$row = published($observer, $pid);
+cmp_ok(abs($event->{bytes} - $row->{anon_bytes} - $row->{swap_bytes}),
+	'<', 256 * 1024, 'process: bytes');
+is($event->{session_bytes}, $row->{retained_bytes}, 'process: session');
+($event, @others) =
+  events_of('SET pg_session_memory.process_threshold = -1', 'process fell');
+is(scalar(@others), 0, 'process fell: one event');
+is($event->{kind}, 'fell', 'process fell: kind');
+
+($event, @others) =
+  events_of('SELECT FROM pg_session_memory_trim()', 'trimmed');
+is(scalar(@others), 0, 'trimmed: one event');
+is($event->{kind}, 'trimmed', 'trimmed: kind');
+is($event->{bytes}, published($observer, $pid)->{trimmed_bytes},
+	'trimmed: bytes given back');
+is($event->{threshold_bytes}, undef, 'trimmed: no threshold');
+
+$session->query_safe("SET pg_session_memory.session_threshold = '100kB'");
+($event, @others) =
+  events_of('SELECT pg_session_memory_recycle()', 'recycled');
+is(scalar(@others), 0, 'recycled: one event');
+is($event->{kind}, 'recycled', 'recycled: kind');
+cmp_ok($event->{bytes}, '>', 100 * 1024, 'recycled: bytes');
+is($event->{threshold_bytes}, 100 * 1024, 'recycled: threshold');
+eval { $session->quit };
+
+# The session has gone, its events have not.
+ok($node->poll_query_until('postgres',
+		"SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $pid"),
+	'ended session: is gone');
+my $events = events();
+is( join(' ', map { $_->{kind} } @$events),
+	'recycled session trimmed fell process fell session fell context',
+	'ended session: its events are there, newest first');
+is_deeply(
+	[ map { $_->{id} } @$events ],
+	[ reverse 1 .. @$events ],
+	'ids count up from 1');
+is_deeply(
+	[ map { $_->{at} } @$events ],
+	[ reverse sort map { $_->{at} } @$events ],
+	'times go with ids');
+
+#
+# Who may see what: as in pg_stat_activity
+#
+$node->safe_psql(
+	'postgres', q(
+CREATE ROLE one LOGIN;
+CREATE ROLE two LOGIN;
+CREATE ROLE monitor LOGIN IN ROLE pg_monitor;
+CREATE ROLE member LOGIN IN ROLE one;
+ALTER ROLE one SET pg_session_memory.session_threshold = '100kB';
+));
+my $one = open_long_session($node, 'postgres', 'one');
+$one->query_safe("SELECT 'a secret'");
+my $id = $observer->query_safe('SELECT max(id) FROM pg_session_memory_events');
+
+sub visible_to
+{
+	my ($role) = @_;
+
+	return $node->safe_psql(
+		'postgres',
+		"SET SESSION AUTHORIZATION $role;
+		SELECT num_nonnulls(id, at, pid, usename, datname, application_name),
+			num_nonnulls(backend_start, kind, bytes, threshold_bytes,
+				session_bytes, query_id, query)
+		FROM pg_session_memory_events WHERE id = $id");
+}
+
+# All there is but the context's name, which a session's event has none of.
+is(visible_to('one'), '6|7', "permissions: one's own sessions");
+is(visible_to('member'), '6|7', "permissions: those of one's groups");
+is(visible_to('monitor'), '6|7', 'permissions: all, for pg_monitor');
+is(visible_to('two'), '6|0', 'permissions: that there was one, else');
+# A role that the session takes on does not make it another's session.
+$observer->query_safe('SET ROLE one');
+is( $observer->query_safe(
+		q(SELECT DISTINCT usename, query IS NULL FROM pg_session_memory_events
+			ORDER BY 1)),
+	"one|f\nworker|t",
+	'permissions: those of the current role');
+$observer->query_safe('RESET ROLE');
+$one->quit;
+
+my ($status, $stdout, $stderr) =
+  $node->psql('postgres', 'SELECT pg_session_memory_reset_events()',
+	extra_params => [ '-U', 'two' ]);
+isnt($status, 0, 'reset: not for everybody');
+like($stderr, qr/permission denied for function pg_session_memory_reset_events/,
+	'reset: says so');
+$status = $node->psql('postgres', 'SELECT pg_session_memory_reset_events()',
+	extra_params => [ '-U', 'monitor' ]);
+isnt($status, 0, 'reset: not for pg_monitor');
+cmp_ok(scalar(@{ events() }), '>', 0, 'reset: what was refused has done nothing');
+$node->safe_psql('postgres',
+	'GRANT EXECUTE ON FUNCTION pg_session_memory_reset_events() TO two');
+$node->safe_psql(
+	'postgres',
+	'SELECT pg_session_memory_reset_events()',
+	extra_params => [ '-U', 'two' ]);
+is(scalar(@{ events() }), 0, 'reset: for those who were granted it');
+
+#
+# Many sessions that all cross at once, in a ring that goes round many times.
+# Everything that a session writes carries its number: its name, its threshold
+# and its statement.
+#
+my $clients = 50;
+my $rounds = 20;
+my $script = PostgreSQL::Test::Utils::tempdir() . '/cross.sql';
+append_to_file(
+	$script, q(
+\set threshold 100 + :client_id
+SET application_name = 'client :client_id';
+SET pg_session_memory.session_threshold = :threshold /* :client_id crosses */;
+SET pg_session_memory.session_threshold = -1 /* :client_id falls */;
+));
+
+# Rows whose fields do not belong together, in words.
+sub mixed_rows
+{
+	my ($rows) = @_;
+	my %name_of;
+	my @wrong;
+
+	foreach my $row (@$rows)
+	{
+		my ($client) = ($row->{application_name} // '') =~ /^client (\d+)$/;
+
+		$client = 'none' unless defined $client;
+		my $expected = $row->{kind} eq 'session' ? 'crosses' : 'falls';
+		push @wrong, "$row->{id}: application $row->{application_name}"
+		  if $client eq 'none';
+		push @wrong, "$row->{id}: statement $row->{query}, client $client"
+		  if $row->{query} !~ /\* $client $expected \*/;
+		push @wrong, "$row->{id}: threshold $row->{threshold_bytes}"
+		  if $client ne 'none'
+		  && $row->{threshold_bytes} != (100 + $client) * 1024;
+		# A client is one process, and a process is one client.
+		$name_of{"$row->{pid} $row->{backend_start}"}{$client} = 1;
+	}
+	my %seen;
+	foreach my $process (sort keys %name_of)
+	{
+		my @names = keys %{ $name_of{$process} };
+		push @wrong, "process $process: clients @names"
+		  if @names > 1 || $seen{ $names[0] }++;
+	}
+	return join "\n", @wrong;
+}
+
+sub is_last_in_order
+{
+	my ($rows, $what) = @_;
+
+	is_deeply(
+		[ map { $_->{id} } @$rows ],
+		[ reverse $rows->[0]{id} - $#$rows .. $rows->[0]{id} ],
+		$what);
+}
+
+# Each of its connections has one event more, from its first command on: none,
+# since the threshold is off at first.
+my $last_id = $id;
+my $pgbench = IPC::Run::start(
+	[
+		'pgbench', '-n', '-c', $clients, '-j', 4, '-t', $rounds, '-f', $script,
+		'-h', $node->host, '-p', $node->port, 'postgres'
+	],
+	'>', \my $output, '2>', \my $errors);
+my $looks = 0;
+my $wrong = '';
+my $in_order = 1;
+while (1)
+{
+	my $rows = events();
+
+	if (@$rows)
+	{
+		$looks++;
+		$wrong .= mixed_rows($rows);
+		foreach my $i (1 .. $#$rows)
+		{
+			$in_order = 0 if $rows->[$i]{id} != $rows->[ $i - 1 ]{id} - 1;
+		}
+	}
+	$pgbench->pump_nb;
+	last unless $pgbench->pumpable;
+}
+ok($pgbench->finish, 'storm: nobody failed') or diag $errors;
+cmp_ok($looks, '>', 0, "storm: looked at while it went on: $looks times");
+is($wrong, '', 'storm: no row that is mixed from several, meanwhile');
+is($in_order, 1, 'storm: ids without gaps, meanwhile');
+
+$events = events();
+is(scalar(@$events), $max_events, 'storm: as many events as are kept');
+is(mixed_rows($events), '', 'storm: no row that is mixed from several');
+is_last_in_order($events, 'storm: the last ones, without gaps');
+is( $events->[0]{id},
+	$last_id + $clients * $rounds * 2,
+	'storm: none was lost');
+
+#
+# Statements in another database's encoding are shown as far as they can be
+#
+$node->safe_psql('postgres',
+	q(CREATE DATABASE latin TEMPLATE template0 ENCODING 'LATIN1'
+		LC_COLLATE 'C' LC_CTYPE 'C'));
+my $latin = open_long_session($node, 'latin');
+$latin->query_safe("SET client_encoding = 'LATIN1'");
+$latin->query_safe(
+	"SET pg_session_memory.session_threshold = '100kB' /* \xe4\xf6 */");
+$latin->quit;
+$events = events("datname = 'latin' AND kind = 'session'");
+is(scalar(@$events), 1, 'encoding: the event is there');
+like($events->[0]{query},
+	qr{^SET pg_session_memory.session_threshold = '100kB' /\* .* \*/},
+	'encoding: and readable');
+
+#
+# How many: decided when the server starts
+#
+my ($result) = $node->psql('postgres', 'SET pg_session_memory.max_events = 7',
+	stderr => \$stderr);
+like($stderr, qr/cannot be changed without restarting the server/,
+	'max_events: not while the server runs');
+
+$observer->quit;
+$node->append_conf('postgresql.conf', 'pg_session_memory.max_events = 0');
+$node->restart;
+my $offset = log_end($node);
+is( $node->safe_psql(
+		'postgres',
+		"SET pg_session_memory.session_threshold = '100kB';
+		SELECT count(*) FROM pg_session_memory_events;
+		SELECT pg_session_memory_reset_events();
+		SELECT count(*) FROM pg_session_memory_bloat"),
+	"0\n\n1",
+	'max_events 0: none, and all else as ever');
+like(log_since($node, $offset), qr/session memory over threshold/,
+	'max_events 0: the log as well');
+$node->stop;
+
+# PostgreSQL's way with a setting of a library that it cannot accept
+$node->append_conf('postgresql.conf', 'pg_session_memory.max_events = 10000001');
+$offset = log_end($node);
+$node->start;
+like(
+	log_since($node, $offset),
+	qr/10000001 is outside the valid range for parameter "pg_session_memory.max_events"/,
+	'max_events too large: says so');
+is($node->safe_psql('postgres', 'SHOW pg_session_memory.max_events'),
+	'1024', 'max_events too large: the default is taken');
+$node->stop;
+
+# The largest takes some 14 GB.  Whether a machine has that is not for us to
+# say; with 4 GB of address space it has not.
+$node->append_conf('postgresql.conf', 'pg_session_memory.max_events = 10000000');
+$offset = log_end($node);
+my $command =
+  "ulimit -v 4000000 && exec pg_ctl -w -D '" . $node->data_dir . "' -l '"
+  . $node->logfile . "' start";
+isnt(system('bash', '-c', "$command >/dev/null 2>&1"),
+	0, 'out of shared memory: the server does not start');
+like(log_since($node, $offset),
+	qr/FATAL:  could not map anonymous shared memory: Cannot allocate memory/,
+	'out of shared memory: says so');
+like(log_since($node, $offset),
+	qr/HINT:.*request for a shared memory segment exceeded available memory/,
+	'out of shared memory: says what to do');
+
+# With a few more than by default it starts as ever.
+$node->append_conf('postgresql.conf', 'pg_session_memory.max_events = 100000');
+$node->start;
+is( $node->safe_psql(
+		'postgres',
+		"SET pg_session_memory.session_threshold = '100kB';
+		SELECT count(*) FROM pg_session_memory_events"),
+	'1',
+	'max_events large: works');
+$node->stop;
+
+done_testing();

@@ -1,0 +1,187 @@
+# What the tests of this directory have in common: a server with the
+# extension, sessions that stay open, and their contexts as rows.
+package SessionMemoryTest;
+
+use strict;
+use warnings;
+
+use Exporter 'import';
+use JSON::PP;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+
+our @EXPORT = qw(
+  start_server
+  open_session
+  start_statement
+  backend_pid
+  rows_of
+  own_contexts
+  contexts_of
+  logged_contexts
+  parallel_setting
+);
+
+my $json = JSON::PP->new->utf8;
+
+# A server with the extension in its database postgres.  Without further
+# settings no process comes or goes but those that a test starts.
+sub start_server
+{
+	my ($name, $settings) = @_;
+	my $node = PostgreSQL::Test::Cluster->new($name);
+
+	$node->init(
+		allows_streaming => 'logical',
+		extra => [ '--encoding=UTF8', '--no-locale' ]);
+	$node->append_conf('postgresql.conf',
+		"autovacuum = off\nmax_connections = 100\nlog_statement = none\n"
+		  . ($settings // ''));
+	$node->start;
+	$node->safe_psql('postgres', 'CREATE EXTENSION pg_session_memory');
+	return $node;
+}
+
+# A session that stays open until its quit().  Its query_safe() takes a WARNING
+# for a failure, too.
+sub open_session
+{
+	my ($node, $database, $user) = @_;
+	my %parameters = (on_error_stop => 0);
+
+	$parameters{extra_params} = [ '-U', $user ] if defined $user;
+	return $node->background_psql($database // 'postgres', %parameters);
+}
+
+# Sends a statement that will not end soon, and returns when psql sends it.
+sub start_statement
+{
+	my ($session, $statement) = @_;
+
+	$session->query_until(qr/statement is next/,
+		"\\echo statement is next\n$statement;\n");
+}
+
+sub backend_pid
+{
+	my ($session) = @_;
+
+	return $session->query_safe('SELECT pg_backend_pid()');
+}
+
+# The rows of a query, as hashes.  They come by way of a file, for the
+# session's output goes to the log, and these can be thousands.
+my $directory;
+
+sub rows_of
+{
+	my ($session, $query) = @_;
+
+	$directory //= PostgreSQL::Test::Utils::tempdir_short();
+	my $file = "$directory/rows";
+	$session->query_safe("SELECT row_to_json(r) FROM ($query) AS r \\g $file");
+	my @rows = map { $json->decode($_) } split /\n/, slurp_file($file);
+	unlink $file;
+	return \@rows;
+}
+
+# What a session says of its own contexts, parents before children, siblings
+# in the order of the list, with levels from 1 and the parents' names.
+#
+# PostgreSQL's rows are in this order before 18.  From 18 on, and ours always,
+# they are level by level, with a path that gives the order.
+sub own_contexts
+{
+	my ($session) = @_;
+
+	# The second time nothing is left to be cached.
+	rows_of($session, 'SELECT * FROM pg_backend_memory_contexts');
+	return tree_order(
+		rows_of($session, 'SELECT * FROM pg_backend_memory_contexts'));
+}
+
+# The same of a session as another one sees it.
+sub contexts_of
+{
+	my ($observer, $pid) = @_;
+
+	return tree_order(
+		rows_of($observer, "SELECT * FROM pg_session_memory_contexts($pid)"));
+}
+
+sub by_path
+{
+	for (my $i = 0;; $i++)
+	{
+		return @{ $a->{path} } <=> @{ $b->{path} }
+		  if $i >= @{ $a->{path} } || $i >= @{ $b->{path} };
+		my $order = $a->{path}[$i] <=> $b->{path}[$i];
+		return $order if $order != 0;
+	}
+}
+
+sub tree_order
+{
+	my ($rows) = @_;
+	my $offset = @$rows ? $rows->[0]{level} - 1 : 0;
+	my @above;
+
+	$rows = [ sort by_path @$rows ] if @$rows && $rows->[0]{path};
+	foreach my $row (@$rows)
+	{
+		$row->{level} -= $offset;
+		$above[ $row->{level} ] = $row->{name};
+		$row->{above} = $above[ $row->{level} - 1 ];
+	}
+	return $rows;
+}
+
+# What any process of the server says of its own contexts: it writes them to
+# the log when asked to.  PostgreSQL writes at most 100 children of a context,
+# so this is for processes that are not sessions of a user.
+sub logged_contexts
+{
+	my ($node, $pid) = @_;
+	my $offset = -s $node->logfile;
+	my $log;
+	my @rows;
+
+	$node->safe_psql('postgres', "SELECT pg_log_backend_memory_contexts($pid)");
+	foreach my $try (1 .. 10 * $PostgreSQL::Test::Utils::timeout_default)
+	{
+		$log = slurp_file($node->logfile, $offset);
+		last if $log =~ /\[$pid\].*Grand total:.*\n/;
+		select undef, undef, undef, 0.1;
+	}
+	# Some kinds also write their chunks or their empty blocks.
+	while ($log =~ /\[$pid\].*\ level:\ (\d+);\ (.*?):
+		\ (\d+)\ total\ in\ (\d+)\ blocks(?:\ \(\d+\ chunks\))?;
+		(?:\ \d+\ empty\ blocks;)?\ (\d+)\ free\ \((\d+)\ chunks\);
+		\ (\d+)\ used(?::\ (.*))?$/gmx)
+	{
+		push @rows,
+		  {
+			level => $1,
+			name => $2,
+			total_bytes => $3,
+			total_nblocks => $4,
+			free_bytes => $5,
+			free_chunks => $6,
+			used_bytes => $7,
+			ident => $8
+		  };
+	}
+	return tree_order(\@rows);
+}
+
+# The setting that makes every plan a parallel one, if it can be.
+sub parallel_setting
+{
+	my ($node) = @_;
+
+	return $node->pg_version >= 16
+	  ? 'debug_parallel_query'
+	  : 'force_parallel_mode';
+}
+
+1;
