@@ -74,8 +74,8 @@ memory_reader_open(MemoryReaderUse use)
 	switch (use)
 	{
 		case MEMORY_READER_WALK:
-			reader->group_shift = 15;	/* 8 pages */
-			reader->group_count = 16;
+			reader->group_shift = 14;	/* 4 pages */
+			reader->group_count = 64;
 			break;
 		case MEMORY_READER_CHUNKS:
 			reader->group_shift = 14;	/* 4 pages */
