@@ -92,6 +92,7 @@ static bool was_tracked = false;
 static TimeoutId idle_timeout = USER_TIMEOUT;
 static bool idle_timeout_registered = false;
 static volatile sig_atomic_t idle_timeout_fired = false;
+static TimestampTz idle_timeout_end = 0;
 static TimestampTz last_command_at = 0;
 static bool has_worked = false; /* since it last trimmed itself */
 
@@ -217,19 +218,26 @@ idle_timeout_handler(void)
 }
 
 static void
-await_idle(int64 delay_ms)
+await_idle(TimestampTz now)
 {
+	TimestampTz end = TimestampTzPlusMilliseconds(last_command_at,
+												  setting_idle_delay);
+
 	if (!idle_timeout_registered)
 	{
 		idle_timeout = RegisterTimeout(USER_TIMEOUT, idle_timeout_handler);
 		idle_timeout_registered = true;
 	}
-	/* PostgreSQL clears all timeouts after an error: its word counts. */
-	if (!get_timeout_active(idle_timeout))
-	{
-		idle_timeout_fired = false;
-		enable_timeout_after(idle_timeout, (int) Max(delay_ms, 1));
-	}
+
+	/*
+	 * PostgreSQL clears all timeouts after an error, so its word counts.  One
+	 * that ends in time may go on; idle_delay may have become shorter.
+	 */
+	if (get_timeout_active(idle_timeout) && idle_timeout_end <= end)
+		return;
+	idle_timeout_fired = false;
+	idle_timeout_end = end;
+	enable_timeout_after(idle_timeout, (int) Max((end - now) / 1000, 0) + 1);
 }
 
 /*
@@ -261,7 +269,7 @@ end_of_command(void *arg)
 		forget_measurements();
 
 	if (was_skipped || setting_trim_when_idle)
-		await_idle(setting_idle_delay);
+		await_idle(last_command_at);
 
 	/* Somebody asked while the session was busy: now it is not. */
 	if (unlikely(session_trim_requested(&trim_request)))
@@ -288,18 +296,16 @@ end_of_command(void *arg)
 static bool
 idle_delay_is_over(void)
 {
-	int64		idle_ms;
+	TimestampTz now;
 
 	if (!idle_timeout_fired)
 		return false;
 	idle_timeout_fired = false;
-	idle_ms = (GetCurrentTimestamp() - last_command_at) / 1000;
-	if (idle_ms < setting_idle_delay)
-	{
-		await_idle(setting_idle_delay - idle_ms);
-		return false;
-	}
-	return true;
+	now = GetCurrentTimestamp();
+	if (TimestampDifferenceExceeds(last_command_at, now, setting_idle_delay))
+		return true;
+	await_idle(now);
+	return false;
 }
 
 /*

@@ -192,6 +192,7 @@ is_measured('SELEKT', 'error in parsing');
 is_measured('SELECT nothing', 'error in analysis');
 is_measured('BEGIN; INSERT INTO t VALUES (1); COMMIT', 'transaction block');
 is_measured('BEGIN; INSERT INTO t VALUES (1); ROLLBACK', 'rollback');
+is_measured('BEGIN; SELECT 1/0; COMMIT', 'failed transaction block');
 is_measured('BEGIN; SAVEPOINT s; SELECT 1/0; ROLLBACK TO s; COMMIT',
 	'savepoint');
 is_measured(
@@ -222,18 +223,6 @@ is(published($observer, $pid)->{measured_at},
 is_measured('COMMIT AND CHAIN', 'COMMIT AND CHAIN');
 is_measured('ROLLBACK AND CHAIN', 'ROLLBACK AND CHAIN');
 is_measured('COMMIT', 'end of the chain');
-
-# The failed block is measured when it fails, and still has contexts then: they
-# are looked for once more when the session is idle.
-$session->query_safe("SET pg_session_memory.idle_delay = '100ms'");
-$session->query('BEGIN; SELECT 1/0; COMMIT');
-$session->{stderr} = '';
-ok( $node->poll_query_until(
-		'postgres', "SELECT measured_at > state_change
-			FROM pg_session_memory WHERE pid = $pid"),
-	'failed transaction block: measured after its end');
-is_published($pid, 'failed transaction block');
-$session->query_safe('RESET pg_session_memory.idle_delay');
 
 # Many tiny transactions leave nothing behind.  The first hundred are for
 # whatever they put into caches.
