@@ -23,8 +23,8 @@ typedef struct MemoryReader MemoryReader;
 typedef enum MemoryReaderUse
 {
 	/*
-	 * A walk goes through the memory once, mostly in order: 1 MB, which is
-	 * as much as a fresh session has, and stays in the processor's own cache.
+	 * A walk goes through the memory once, mostly in order: 1 MB, which is as
+	 * much as a fresh session has, and stays in the processor's own cache.
 	 */
 	MEMORY_READER_WALK,
 
