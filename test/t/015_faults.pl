@@ -108,6 +108,8 @@ foreach my $round (1 .. 3)
 # and nobody who reads waits for them
 #
 my $observer = open_long_session($node);
+# A session may be gone before it is terminated, which is worth a warning.
+$observer->query_safe('SET client_min_messages = error');
 my $pgbench =
   start_pgbench('-c', 20, '-j', 2, '-t', 100, '-C', '-f', $publishing);
 my $reads = 0;
