@@ -319,9 +319,10 @@ sub storm
 }
 
 $observer->query_safe('SELECT pg_session_memory_reset_events()');
-# With one event in it, so that it is known where the ids stand.
-$node->safe_psql('postgres', q(SET application_name = 'client 0';
-	SET pg_session_memory.session_threshold = 100 /* 0 crosses */));
+# With one event in it, so that it is known where the ids stand: of one more
+# client than there are.
+$node->safe_psql('postgres', q(SET application_name = 'client 50';
+	SET pg_session_memory.session_threshold = 150 /* 50 crosses */));
 storm(50, 20);
 
 # In a ring this small, who writes and who reads meet all the time; without
