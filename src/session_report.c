@@ -74,7 +74,7 @@ log_excess(const char *kind, const char *context, ContextCategory category,
 	char		limit[PRETTY_BYTES];
 	char		total[PRETTY_BYTES];
 	char		growth[PRETTY_BYTES];
-	char		id[32] = "";
+	char		id[48] = "";
 
 	pretty_bytes(excess->bytes, amount);
 	pretty_bytes(excess->threshold_bytes, limit);
