@@ -6,6 +6,8 @@
  * Something that is over its threshold is written to the log once when it
  * crosses, again each time its amount has doubled, and anew after it has
  * fallen below.  The slot remembers since when, and what was written last.
+ * Of contexts, those names are told of that hold the most; one that has been
+ * told of is followed further while others hold more.
  *
  * Runs in callbacks: static memory, fixed sizes, no error.  A LOG message is
  * put together in ErrorContext, which is there for such moments.
@@ -16,6 +18,9 @@
 
 #include "event_ring.h"
 #include "session_report.h"
+
+/* Groups over their threshold: as many as the slot has are told of. */
+static SlotGroup over_groups[LARGEST_GROUPS];
 
 const char *
 pretty_bytes(int64 bytes, char *text)
@@ -140,7 +145,7 @@ void
 session_report(const SessionMeasure *measure, TimestampTz now)
 {
 	SlotData   *slot = session_slot_mine();
-	static SlotGroup old_groups[SLOT_GROUPS];
+	static SlotGroup old_groups[LARGEST_GROUPS];
 	bool		log_session = false;
 	bool		log_process = false;
 	bool		log_group[SLOT_GROUPS] = {false};
@@ -149,7 +154,7 @@ session_report(const SessionMeasure *measure, TimestampTz now)
 	int64		threshold;
 	bool		bloated = false;
 
-	memcpy(old_groups, slot->groups, sizeof(old_groups));
+	memcpy(old_groups, over_groups, sizeof(old_groups));
 
 	session_slot_begin();
 	slot->contexts = measure->contexts;
@@ -185,28 +190,30 @@ session_report(const SessionMeasure *measure, TimestampTz now)
 		memset(&slot->process, 0, sizeof(SlotExcess));
 
 	threshold = threshold_bytes(setting_context_threshold);
-	memset(slot->groups, 0, sizeof(slot->groups));
-	for (int i = 0; i < SLOT_GROUPS; i++)
+	memset(over_groups, 0, sizeof(over_groups));
+	for (int i = 0; i < LARGEST_GROUPS; i++)
 	{
 		const ContextGroup *group = &measure->largest[i];
+		SlotGroup  *over = &over_groups[i];
 
 		if (threshold < 0 || group->name == NULL || group->bytes <= threshold)
 			break;
-		strlcpy(slot->groups[i].name, group->name, SLOT_NAME_BYTES);
-		slot->groups[i].category = group->category;
-		for (int j = 0; j < SLOT_GROUPS; j++)
+		strlcpy(over->name, group->name, SLOT_NAME_BYTES);
+		over->category = group->category;
+		for (int j = 0; j < LARGEST_GROUPS; j++)
 		{
 			if (old_groups[j].excess.since != 0 &&
-				strcmp(old_groups[j].name, slot->groups[i].name) == 0)
+				strcmp(old_groups[j].name, over->name) == 0)
 			{
-				slot->groups[i].excess = old_groups[j].excess;
+				over->excess = old_groups[j].excess;
 				old_groups[j].excess.since = 0;
 			}
 		}
-		log_group[i] = judge(&slot->groups[i].excess, group->bytes,
-							 threshold, now);
 		bloated = true;
+		if (i < SLOT_GROUPS)
+			log_group[i] = judge(&over->excess, group->bytes, threshold, now);
 	}
+	memcpy(slot->groups, over_groups, sizeof(slot->groups));
 	slot->status = bloated ? SESSION_BLOATED : SESSION_OK;
 	session_slot_end();
 
@@ -241,7 +248,7 @@ session_report(const SessionMeasure *measure, TimestampTz now)
 	}
 
 	/* What was over before and is not any more. */
-	for (int i = 0; i < SLOT_GROUPS; i++)
+	for (int i = 0; i < LARGEST_GROUPS; i++)
 	{
 		if (old_groups[i].excess.since != 0)
 			event_ring_add(EVENT_FELL, old_groups[i].name,

@@ -163,6 +163,51 @@ is_deeply(
 	'times go with ids');
 
 #
+# More names over the threshold than are shown at a time: one that has stepped
+# back behind larger ones has not fallen, and has not crossed anew when they are
+# gone.
+#
+$session = open_long_session($node, 'postgres', 'worker');
+$pid = backend_pid($session);
+
+sub kinds_of
+{
+	my ($statement) = @_;
+	my $last = $observer->query_safe(
+		'SELECT coalesce(max(id), 0) FROM pg_session_memory_events');
+
+	$session->query_safe($statement);
+	return join ' ', map { $_->{kind} }
+	  reverse @{ events("id > $last AND pid = $pid") };
+}
+
+$session->query_safe("SET plan_cache_mode = force_generic_plan;
+	SET temp_buffers = '16MB';
+	SET pg_session_memory.context_threshold = '1MB'");
+is( kinds_of(
+		q(DECLARE held CURSOR WITH HOLD FOR
+			SELECT repeat('x', 1000) FROM generate_series(1, 2000))),
+	'context',
+	'many names: a cursor');
+is( kinds_of(
+		q(DO $$ BEGIN EXECUTE 'PREPARE large AS SELECT '''
+			|| repeat('x', 4 * 1024 * 1024) || ''''; END $$)),
+	'context context',
+	'many names: a source and a query');
+is(kinds_of('EXECUTE large \\g /dev/null'), 'context', 'many names: a plan');
+is( kinds_of(
+		q(CREATE TEMP TABLE buffers AS
+			SELECT repeat('x', 1000) FROM generate_series(1, 20000))),
+	'context',
+	'many names: buffers; the cursor has not fallen');
+is(kinds_of('SELECT 1'), '', 'many names: nothing happens');
+is(kinds_of('DEALLOCATE large'),
+	'fell fell fell',
+	'many names: three fall; the cursor has not crossed anew');
+is(kinds_of('CLOSE held'), 'fell', 'many names: the cursor falls');
+$session->quit;
+
+#
 # Who may see what: as in pg_stat_activity
 #
 $node->safe_psql(
