@@ -412,7 +412,12 @@ context_walk(MemoryReader *reader, const ContextVisitor *visitor)
 		state.doubted = false;
 		state.lenient = try == WALK_TRIES;
 		if (walk_once(&state, root))
-			return state.doubted ? WALK_APPROXIMATE : WALK_EXACT;
+		{
+			if (state.doubted)
+				return WALK_APPROXIMATE;
+			memory_reader_remember(reader);
+			return WALK_EXACT;
+		}
 	}
 	return WALK_UNREADABLE;
 }

@@ -23,8 +23,8 @@ typedef struct MemoryReader MemoryReader;
 typedef enum MemoryReaderUse
 {
 	/*
-	 * A walk goes through the memory once, mostly in order: 1 MB, which is as
-	 * much as a fresh session has, and stays in the processor's own cache.
+	 * A walk goes through the memory once, mostly in order: 2 MB, which is
+	 * more than a fresh session has, and stays in the processor's own cache.
 	 */
 	MEMORY_READER_WALK,
 
@@ -59,6 +59,13 @@ extern void memory_reader_attach(MemoryReader *reader, int pid);
 
 /* Forgets what is cached, so that what follows is read anew. */
 extern void memory_reader_forget(MemoryReader *reader);
+
+/*
+ * Remembers which pages the reader was asked for since it was attached or
+ * forgot what it had, if they are few: after it, or another reader of the same
+ * use, is attached, they are fetched at once.
+ */
+extern void memory_reader_remember(MemoryReader *reader);
 
 /* Whether this reader reads the calling process. */
 extern bool memory_reader_is_self(const MemoryReader *reader);
