@@ -53,10 +53,11 @@ OBJS = \
 	src/sql_snapshot.o \
 	src/sql_status.o \
 	src/sql_trim.o \
-	src/tuple_writer.o
+	src/tuple_writer.o \
+	src/used_columns.o
 PGFILEDESC = "pg_session_memory - memory of every session, from SQL"
 
-REGRESS = contexts sessions process permissions bad_input trim explain
+REGRESS = contexts columns sessions process permissions bad_input trim explain
 TAP_TESTS = 1
 PROVE_TESTS = test/t/*.pl
 

@@ -3,6 +3,11 @@
  * sql_contexts.c
  *	  pg_session_memory_contexts(pid): a row for each memory context.
  *
+ * Most columns cost more than a context's place in the tree: free chunks are
+ * scattered all over a session's memory, names and idents are texts of their
+ * own.  So the planner has calls in FROM replaced by one of the function
+ * pg_session_memory_context_columns, which is told what the query uses.
+ *
  * The walk collects the contexts in an array, in the order in which it meets
  * them.  Numbers and rows follow PostgreSQL 18's pg_backend_memory_contexts,
  * which goes level by level: within a level that is the order of the walk,
@@ -16,14 +21,21 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
+#include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "nodes/supportnodes.h"
+#include "parser/parse_func.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/syscache.h"
 #include "utils/tuplestore.h"
 
 #include "context_blocks.h"
@@ -32,34 +44,65 @@
 #include "observed_process.h"
 #include "pg_compat.h"
 #include "tuple_writer.h"
+#include "used_columns.h"
 
 PG_FUNCTION_INFO_V1(pg_session_memory_contexts);
+PG_FUNCTION_INFO_V1(pg_session_memory_context_columns);
+PG_FUNCTION_INFO_V1(pg_session_memory_contexts_support);
 
 /* As in PostgreSQL's mcxtfuncs.c: idents are cut to one byte less. */
 #define IDENT_DISPLAY_BYTES		1024
 
 /* The columns, in their order: see the SQL script. */
+typedef enum ContextColumn
+{
+	COLUMN_NAME,
+	COLUMN_IDENT,
+	COLUMN_TYPE,
+	COLUMN_LEVEL,
+	COLUMN_PATH,
+	COLUMN_TOTAL_BYTES,
+	COLUMN_TOTAL_NBLOCKS,
+	COLUMN_FREE_BYTES,
+	COLUMN_FREE_CHUNKS,
+	COLUMN_USED_BYTES,
+	COLUMN_PARENT,
+	COLUMN_CATEGORY,
+	COLUMN_SUBTREE_BYTES,
+	COLUMN_APPROXIMATE
+} ContextColumn;
+
 static const Oid column_types[] = {
-	TEXTOID,					/* name */
-	TEXTOID,					/* ident */
-	TEXTOID,					/* type */
-	INT4OID,					/* level */
-	INT4ARRAYOID,				/* path */
-	INT8OID,					/* total_bytes */
-	INT8OID,					/* total_nblocks */
-	INT8OID,					/* free_bytes */
-	INT8OID,					/* free_chunks */
-	INT8OID,					/* used_bytes */
-	TEXTOID,					/* parent */
-	TEXTOID,					/* category */
-	INT8OID,					/* subtree_bytes */
-	BOOLOID						/* approximate */
+	[COLUMN_NAME] = TEXTOID,
+	[COLUMN_IDENT] = TEXTOID,
+	[COLUMN_TYPE] = TEXTOID,
+	[COLUMN_LEVEL] = INT4OID,
+	[COLUMN_PATH] = INT4ARRAYOID,
+	[COLUMN_TOTAL_BYTES] = INT8OID,
+	[COLUMN_TOTAL_NBLOCKS] = INT8OID,
+	[COLUMN_FREE_BYTES] = INT8OID,
+	[COLUMN_FREE_CHUNKS] = INT8OID,
+	[COLUMN_USED_BYTES] = INT8OID,
+	[COLUMN_PARENT] = TEXTOID,
+	[COLUMN_CATEGORY] = TEXTOID,
+	[COLUMN_SUBTREE_BYTES] = INT8OID,
+	[COLUMN_APPROXIMATE] = BOOLOID
 };
+
+/* Sets of columns: a bit for each. */
+#define BIT(column)		(((uint32) 1) << (column))
+#define ALL_COLUMNS		(BIT(lengthof(column_types)) - 1)
+
+/* What is counted block by block and chunk by chunk. */
+#define COUNTED_COLUMNS	(BIT(COLUMN_TOTAL_NBLOCKS) | \
+						 BIT(COLUMN_FREE_BYTES) | \
+						 BIT(COLUMN_FREE_CHUNKS) | \
+						 BIT(COLUMN_USED_BYTES))
 
 /* A context that was met, until its row is made: one cache line. */
 typedef struct ContextRow
 {
-	text	   *name;
+	text	   *name;			/* both NULL where they are not wanted */
 	text	   *ident;			/* NULL if none */
 	int64		total_bytes;
 	int64		free_bytes;
@@ -82,7 +125,7 @@ typedef struct ContextRows
 	MemoryContext memory;		/* all that is collected lives here */
 	MemoryReader *reader;
 	bool		self;
-	bool		with_blocks;	/* count blocks and free chunks of others */
+	uint32		columns;		/* those that are wanted */
 	ContextRow *rows;
 	int			count;
 	int			size;
@@ -127,6 +170,26 @@ text_of_ident(ContextRows *collected, const ContextNode *node)
 	if (collected->self)
 		return cstring_to_text_with_len(ident, length);
 	return text_of_foreign(ident, length);
+}
+
+/*
+ * The counters of a context, false if they can't be had: then nothing was
+ * counted.
+ */
+static bool
+count_context(ContextRows *collected, const ContextNode *node,
+			  MemoryContextCounters *counters)
+{
+	memset(counters, 0, sizeof(*counters));
+	if (collected->self)
+	{
+		MemoryContext context = (MemoryContext) node->address;
+
+		context->methods->stats(context, NULL, NULL, counters, false);
+		return true;
+	}
+	return context_blocks_measure(collected->reader, node->address, node->kind,
+								  node->total_bytes, counters);
 }
 
 static void
@@ -176,28 +239,24 @@ collect_context(const ContextNode *node, void *arg)
 	row->level = node->level;
 	row->kind = node->kind;
 	row->category = node->category;
-	row->name = text_of_name(collected, node);
-	row->ident = text_of_ident(collected, node);
+	row->name = NULL;
+	if (collected->columns & (BIT(COLUMN_NAME) | BIT(COLUMN_PARENT)))
+		row->name = text_of_name(collected, node);
+	row->ident = NULL;
+	if (collected->columns & BIT(COLUMN_IDENT))
+		row->ident = text_of_ident(collected, node);
+
+	/*
+	 * An AllocSet's bytes are known without counting them.  What the other
+	 * kinds know of themselves leaves out or adds their headers.
+	 */
 	row->total_bytes = node->total_bytes;
 	row->counted = false;
-	if (collected->self)
+	if (collected->columns & COUNTED_COLUMNS || node->kind != CONTEXT_ALLOCSET)
 	{
-		MemoryContext context = (MemoryContext) node->address;
-		MemoryContextCounters counters = {0};
+		MemoryContextCounters counters;
 
-		context->methods->stats(context, NULL, NULL, &counters, false);
-		row->total_bytes = counters.totalspace;
-		row->nblocks = counters.nblocks;
-		row->free_bytes = counters.freespace;
-		row->free_chunks = counters.freechunks;
-		row->counted = true;
-	}
-	else if (collected->with_blocks)
-	{
-		MemoryContextCounters counters = {0};
-
-		if (context_blocks_measure(collected->reader, node->address,
-								   node->kind, node->total_bytes, &counters))
+		if (count_context(collected, node, &counters))
 		{
 			row->total_bytes = counters.totalspace;
 			row->nblocks = counters.nblocks;
@@ -279,19 +338,37 @@ fill_path(const ContextRows *collected, const ContextRow *row,
 	}
 }
 
+/* A text column, NULL where there is none. */
+static void
+write_text(TupleWriter *writer, const struct varlena *value)
+{
+	if (value)
+		tuple_writer_varlena(writer, value);
+	else
+		tuple_writer_null(writer);
+}
+
 static void
 put_rows(ContextRows *collected, bool approximate, ReturnSetInfo *rsinfo)
 {
 	int		   *order = number_rows(collected);
-	text	   *kinds[CONTEXT_KIND_COUNT];
-	text	   *categories[CONTEXT_CATEGORY_COUNT];
+	uint32		columns = collected->columns;
+	text	   *kinds[CONTEXT_KIND_COUNT] = {NULL};
+	text	   *categories[CONTEXT_CATEGORY_COUNT] = {NULL};
 	TupleWriter writer;
 	ArrayType  *path;
 
 	for (int kind = 0; kind < CONTEXT_KIND_COUNT; kind++)
-		kinds[kind] = cstring_to_text(context_kind_name(kind));
+	{
+		if (columns & BIT(COLUMN_TYPE))
+			kinds[kind] = cstring_to_text(context_kind_name(kind));
+	}
 	for (int category = 0; category < CONTEXT_CATEGORY_COUNT; category++)
-		categories[category] = cstring_to_text(context_category_name(category));
+	{
+		if (columns & BIT(COLUMN_CATEGORY))
+			categories[category] =
+				cstring_to_text(context_category_name(category));
+	}
 
 	path = palloc(ARR_OVERHEAD_NONULLS(1) +
 				  collected->levels * sizeof(int32));
@@ -299,36 +376,40 @@ put_rows(ContextRows *collected, bool approximate, ReturnSetInfo *rsinfo)
 	path->dataoffset = 0;
 	path->elemtype = INT4OID;
 	ARR_LBOUND(path)[0] = 1;
+	SET_VARSIZE(path, ARR_OVERHEAD_NONULLS(1));
 
 	tuple_writer_init(&writer, rsinfo->setDesc, column_types,
 					  lengthof(column_types));
 	for (int i = 0; i < collected->count; i++)
 	{
 		const ContextRow *row = &collected->rows[order[i]];
+		text	   *name = columns & BIT(COLUMN_NAME) ? row->name : NULL;
 		text	   *parent = NULL;
+		bool		counted = row->counted && columns & COUNTED_COLUMNS;
 
 		if (i % 1024 == 0)
 			CHECK_FOR_INTERRUPTS();
 
-		if (row->parent >= 0)
+		if (columns & BIT(COLUMN_PARENT) && row->parent >= 0)
 			parent = collected->rows[row->parent].name;
-		fill_path(collected, row,
-				  i > 0 && row->parent == collected->rows[order[i - 1]].parent,
-				  path);
-		tuple_writer_begin(&writer, VARSIZE(row->name) +
+		if (columns & BIT(COLUMN_PATH))
+			fill_path(collected, row, i > 0 &&
+					  row->parent == collected->rows[order[i - 1]].parent,
+					  path);
+		tuple_writer_begin(&writer, (name ? VARSIZE(name) : 0) +
 						   (row->ident ? VARSIZE(row->ident) : 0) +
 						   (parent ? VARSIZE(parent) : 0) +
 						   VARSIZE(path) + 64);
-		tuple_writer_varlena(&writer, row->name);
-		if (row->ident)
-			tuple_writer_varlena(&writer, row->ident);
+		write_text(&writer, name);
+		write_text(&writer, row->ident);
+		write_text(&writer, kinds[row->kind]);
+		tuple_writer_int4(&writer, row->level);
+		if (columns & BIT(COLUMN_PATH))
+			tuple_writer_varlena(&writer, (struct varlena *) path);
 		else
 			tuple_writer_null(&writer);
-		tuple_writer_varlena(&writer, kinds[row->kind]);
-		tuple_writer_int4(&writer, row->level);
-		tuple_writer_varlena(&writer, (struct varlena *) path);
 		tuple_writer_int8(&writer, row->total_bytes);
-		if (row->counted)
+		if (counted)
 		{
 			tuple_writer_int8(&writer, row->nblocks);
 			tuple_writer_int8(&writer, row->free_bytes);
@@ -340,16 +421,62 @@ put_rows(ContextRows *collected, bool approximate, ReturnSetInfo *rsinfo)
 			for (int unknown = 0; unknown < 4; unknown++)
 				tuple_writer_null(&writer);
 		}
-		if (parent)
-			tuple_writer_varlena(&writer, parent);
+		write_text(&writer, parent);
+		write_text(&writer, categories[row->category]);
+		if (columns & BIT(COLUMN_SUBTREE_BYTES))
+			tuple_writer_int8(&writer, row->subtree_bytes);
 		else
 			tuple_writer_null(&writer);
-		tuple_writer_varlena(&writer, categories[row->category]);
-		tuple_writer_int8(&writer, row->subtree_bytes);
 		tuple_writer_bool(&writer, approximate);
 
 		tuplestore_puttuple(rsinfo->setResult, tuple_writer_finish(&writer));
 	}
+}
+
+/*
+ * Returns the rows of the process.  Columns that are not wanted may be NULL.
+ */
+static void
+return_contexts(FunctionCallInfo fcinfo, int pid, uint32 columns)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	ObservedProcess observed;
+	ContextRows *collected;
+	ContextVisitor visitor = {begin_collecting, collect_context};
+	ContextWalkResult result;
+	MemoryReaderUse use = MEMORY_READER_WALK;
+	MemoryContext work;
+	MemoryContext caller;
+
+	InitMaterializedSRF(fcinfo, 0);
+
+	work = AllocSetContextCreate(CurrentMemoryContext,
+								 "pg_session_memory contexts",
+								 ALLOCSET_DEFAULT_SIZES);
+	caller = MemoryContextSwitchTo(work);
+	if (columns & COUNTED_COLUMNS)
+		use = MEMORY_READER_CHUNKS;
+	if (observed_process_open(pid, use, &observed))
+	{
+		if (!observed.self)
+			context_blocks_check_layouts();
+		collected = palloc0(sizeof(ContextRows));
+		collected->memory = AllocSetContextCreate(work,
+												  "pg_session_memory collected contexts",
+												  ALLOCSET_DEFAULT_SIZES);
+		collected->self = observed.self;
+		collected->columns = columns;
+		collected->reader = observed.reader;
+		visitor.arg = collected;
+
+		result = observed_process_walk(&observed, &visitor);
+		if (result == WALK_UNREADABLE)
+			server_process_warn_unknown(pid);
+		else
+			put_rows(collected, result == WALK_APPROXIMATE, rsinfo);
+	}
+	MemoryContextSwitchTo(caller);
+	MemoryContextDelete(work);
 }
 
 /*
@@ -363,41 +490,82 @@ put_rows(ContextRows *collected, bool approximate, ReturnSetInfo *rsinfo)
 Datum
 pg_session_memory_contexts(PG_FUNCTION_ARGS)
 {
-	int			pid = PG_GETARG_INT32(0);
-	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	ObservedProcess observed;
-	ContextRows *collected;
-	ContextVisitor visitor = {begin_collecting, collect_context};
-	ContextWalkResult result;
-	MemoryContext work;
-	MemoryContext caller;
-
-	InitMaterializedSRF(fcinfo, 0);
-
-	work = AllocSetContextCreate(CurrentMemoryContext,
-								 "pg_session_memory contexts",
-								 ALLOCSET_DEFAULT_SIZES);
-	caller = MemoryContextSwitchTo(work);
-	if (observed_process_open(pid, MEMORY_READER_CHUNKS, &observed))
-	{
-		if (!observed.self)
-			context_blocks_check_layouts();
-		collected = palloc0(sizeof(ContextRows));
-		collected->memory = AllocSetContextCreate(work,
-												  "pg_session_memory collected contexts",
-												  ALLOCSET_DEFAULT_SIZES);
-		collected->self = observed.self;
-		collected->with_blocks = !observed.self;
-		collected->reader = observed.reader;
-		visitor.arg = collected;
-
-		result = observed_process_walk(&observed, &visitor);
-		if (result == WALK_UNREADABLE)
-			server_process_warn_unknown(pid);
-		else
-			put_rows(collected, result == WALK_APPROXIMATE, rsinfo);
-	}
-	MemoryContextSwitchTo(caller);
-	MemoryContextDelete(work);
+	return_contexts(fcinfo, PG_GETARG_INT32(0), ALL_COLUMNS);
 	return (Datum) 0;
+}
+
+/*
+ * pg_session_memory_context_columns(pid int, columns int)
+ *
+ * The same rows, of which only some columns are wanted: those whose bits are
+ * set, 1 for the first.  The others may be NULL.
+ */
+Datum
+pg_session_memory_context_columns(PG_FUNCTION_ARGS)
+{
+	return_contexts(fcinfo, PG_GETARG_INT32(0),
+					(uint32) PG_GETARG_INT32(1) & ALL_COLUMNS);
+	return (Datum) 0;
+}
+
+/*
+ * The function that pg_session_memory_contexts is replaced by, which lies in
+ * the same schema.  InvalidOid if there is none, or if somebody has changed
+ * who may call the one that the query names: then that has to be checked.
+ */
+static Oid
+function_with_columns(Oid contexts)
+{
+	static const Oid arguments[] = {INT4OID, INT4OID};
+	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(contexts));
+	char	   *schema = NULL;
+
+	if (!HeapTupleIsValid(tuple))
+		return InvalidOid;
+	if (heap_attisnull(tuple, Anum_pg_proc_proacl, NULL))
+		schema = get_namespace_name(((Form_pg_proc) GETSTRUCT(tuple))->pronamespace);
+	ReleaseSysCache(tuple);
+	if (schema == NULL)
+		return InvalidOid;
+	return LookupFuncName(list_make2(makeString(schema),
+									 makeString("pg_session_memory_context_columns")),
+						  lengthof(arguments), arguments, true);
+}
+
+/*
+ * Planner support of pg_session_memory_contexts: has a call in FROM replaced
+ * where the query does not use all columns.
+ */
+Datum
+pg_session_memory_contexts_support(PG_FUNCTION_ARGS)
+{
+	Node	   *request = (Node *) PG_GETARG_POINTER(0);
+	SupportRequestSimplify *simplify;
+	FuncExpr   *call;
+	uint32		columns;
+	Oid			function;
+
+	if (!IsA(request, SupportRequestSimplify))
+		PG_RETURN_POINTER(NULL);
+	simplify = (SupportRequestSimplify *) request;
+	call = simplify->fcall;
+
+	columns = used_columns(simplify->root, call->funcid,
+						   lengthof(column_types));
+	if (columns == ALL_COLUMNS || list_length(call->args) != 1)
+		PG_RETURN_POINTER(NULL);
+	function = function_with_columns(call->funcid);
+	if (!OidIsValid(function))
+		PG_RETURN_POINTER(NULL);
+
+	call = makeFuncExpr(function, call->funcresulttype,
+						list_make2(linitial(call->args),
+								   makeConst(INT4OID, -1, InvalidOid,
+											 sizeof(int32),
+											 Int32GetDatum((int32) columns),
+											 false, true)),
+						call->funccollid, call->inputcollid,
+						call->funcformat);
+	call->funcretset = true;
+	PG_RETURN_POINTER(call);
 }

@@ -37,6 +37,7 @@ $node->start;
 my $script = slurp_file("$tree/pg_session_memory--1.0.sql");
 my ($definition) =
   $script =~ /(CREATE FUNCTION pg_session_memory_contexts\(.*?;)/s;
+$definition =~ s/\bSUPPORT \w+//;
 $definition =~ s/MODULE_PATHNAME/$build\/pg_session_memory.so/;
 $node->safe_psql('postgres', $definition);
 
