@@ -75,7 +75,13 @@ packages_of()
 # Where a suite has one of these, tests need not install it at each run
 optional_packages_of()
 {
-	echo "postgresql-$1-cron cppcheck"
+	echo "postgresql-$1-cron cppcheck sqlsmith" \
+		"python3-aiopg python3-psycopg python3-psycopg-pool" \
+		"python3-sqlalchemy python3-memory-profiler python3-objgraph" \
+		"nodejs node-pg node-pg-pool default-jdk-headless" \
+		"libpostgresql-jdbc-java libhikaricp-java libslf4j-java" \
+		"prometheus prometheus-postgres-exporter prometheus-sql-exporter" \
+		"check-postgres"
 }
 
 # Changes with everything that decides how a chroot comes out
