@@ -150,6 +150,7 @@ static const NameCategory names[] = {
 	/* Descriptions of foreign keys, utils/adt/ri_triggers.c */
 	{"RI constraint cache", CATEGORY_CATALOG_CACHE},
 	{"RI compare cache", CATEGORY_CATALOG_CACHE},
+	{"RI fast-path finfo scratch", CATEGORY_CATALOG_CACHE}, /* 19 */
 
 	/*
 	 * What hangs from CacheMemoryContext for one object each: relcache.c,
@@ -349,6 +350,7 @@ static const NameCategory names[] = {
 	{"HandleParallelApplyMessages", CATEGORY_REPLICATION},	/* until 17 */
 	{"ProcessParallelApplyMessages", CATEGORY_REPLICATION}, /* 18 and later */
 	{"Logical Replication Launcher sublist", CATEGORY_REPLICATION},
+	{"slot sync retry context", CATEGORY_REPLICATION},	/* 19 */
 	{"Logical replication table sync worker start times",
 	CATEGORY_REPLICATION},
 	{"LogicalRepRelMapContext", CATEGORY_REPLICATION},

@@ -5,7 +5,7 @@
 #   test/versions.sh [MAJOR...]                 default: 15 17 18 19
 #   test/versions.sh --shell MAJOR [-- COMMAND [ARGUMENT...]]
 #
-# A version that is installed on this machine is tested on the machine
+# A version that this machine has, or can install, is tested on the machine
 # itself.  Any other is tested in a chroot of the Debian suite that has it,
 # with a copy of the working tree: HEAD when the tree is clean, else all files
 # that git does not ignore.  --shell gives a shell, or runs a command, in such
@@ -26,7 +26,9 @@
 #
 # Variables named PGSM_* are handed on to test/check.sh in a chroot too.  CI is
 # not: it makes a missing package a failure, and not every suite has them all.
-# Needs root, debootstrap and overlayfs for the chroots.
+# Needs root, debootstrap, namespaces and overlayfs for the chroots.  Where one
+# can't be had, a version that was named is an error; without an argument it is
+# skipped, and the reason printed.
 
 set -euo pipefail
 umask 022
@@ -304,10 +306,13 @@ run_child()
 	return "$status"
 }
 
-installed_here()
+# Whether this machine has the version, or gets it when check.sh asks for it
+available_here()
 {
 	[[ -x /usr/lib/postgresql/$1/bin/postgres &&
-		-x /usr/lib/postgresql/$1/bin/pg_config ]]
+		-x /usr/lib/postgresql/$1/bin/pg_config ]] ||
+		LC_ALL=C apt-cache policy "postgresql-server-dev-$1" 2>/dev/null |
+		grep -qE '^ *Candidate: [0-9]'
 }
 
 healthy()
@@ -319,21 +324,28 @@ healthy()
 			2>/dev/null | grep -qE "^postgres \(PostgreSQL\) $1([^0-9]|$)"
 }
 
+# Why need_chroot could not make one
+reason=
+
 # Leaves a shared lock on the chroot, so that nobody rebuilds it under us.
 # Once for each version: a second call would wait for the lock of the first.
+# Where this machine cannot have such a chroot, sets reason and fails.
 need_chroot()
 {
 	local major=$1
 	local suite base mirror lock tool started=$SECONDS
 
-	suite=$(suite_of "$major") ||
-		die "no Debian suite that this script knows has PostgreSQL $major"
+	reason="no Debian suite that this script knows has PostgreSQL $major"
+	suite=$(suite_of "$major") || return
 	base=$(base_suite_of "$major")
-	((EUID == 0)) || die "PostgreSQL $major needs a chroot, and that needs root"
+	reason="PostgreSQL $major needs a chroot, and that needs root"
+	((EUID == 0)) || return
 	for tool in debootstrap unshare setpriv flock; do
-		command -v "$tool" >/dev/null ||
-			die "PostgreSQL $major needs a chroot, and that needs $tool"
+		reason="PostgreSQL $major needs a chroot, and that needs $tool"
+		command -v "$tool" >/dev/null || return
 	done
+	reason="PostgreSQL $major needs a chroot, and namespaces cannot be made here"
+	(namespaces true) 2>/dev/null || return
 
 	mkdir -p "$PGSM_CHROOT_DIR/mnt"
 	exec {lock}>"$PGSM_CHROOT_DIR/$major.lock"
@@ -342,17 +354,19 @@ need_chroot()
 
 	flock -x "$lock"
 	if ! healthy "$major"; then
+		reason="this machine's apt knows no Debian mirror with $suite; name one in PGSM_DEBIAN_MIRROR"
 		# shellcheck disable=SC2046
-		mirror=$(find_mirror $(printf '%s\n' "$base" "$suite" | uniq)) ||
-			die "this machine's apt knows no Debian mirror with $suite; name one in PGSM_DEBIAN_MIRROR"
+		mirror=$(find_mirror $(printf '%s\n' "$base" "$suite" | uniq)) || return
 		say "PostgreSQL $major: making a chroot of Debian $suite"
+		reason="cannot make a chroot of Debian $suite with PostgreSQL $major on $(uname -m); all of the output is in $PGSM_CHROOT_DIR/$major.create.log"
 		run_child namespaces create_chroot "$major" "$suite" "$base" \
 			"$mirror" "$(recipe_of "$major")" \
 			>"$PGSM_CHROOT_DIR/$major.create.log" 2>&1 || {
 			tail -n 20 "$PGSM_CHROOT_DIR/$major.create.log" >&2
-			die "cannot make a chroot of Debian $suite with PostgreSQL $major on $(uname -m); all of the output is in $PGSM_CHROOT_DIR/$major.create.log"
+			return 1
 		}
-		healthy "$major" || die "the new chroot for PostgreSQL $major does not work"
+		reason="the new chroot for PostgreSQL $major does not work"
+		healthy "$major" || return
 		say "PostgreSQL $major: chroot made in $((SECONDS - started)) s"
 	fi
 	flock -s "$lock"
@@ -418,7 +432,7 @@ run_version()
 	command_for "$major"
 	exec {out}> >(exec tee "$output")
 	tee_pid=$!
-	if installed_here "$major"; then
+	if available_here "$major"; then
 		say "PostgreSQL $major on this machine"
 		run_child run_here "$major" >&"$out" 2>&1 || status=$?
 	else
@@ -447,7 +461,7 @@ run_version()
 		say "PostgreSQL $major: test/check.sh ended with status $status and ${line:-no result line}"
 		failed=$((failed + 1))
 	fi
-	if ! installed_here "$major" && [[ -d $logs ]]; then
+	if ! available_here "$major" && [[ -d $logs ]]; then
 		say "PostgreSQL $major: what it left in logs is in $logs"
 	fi
 }
@@ -463,15 +477,24 @@ main()
 {
 	local major summary=() total_passed=0 total_failed=0 total_skipped=0
 	local passed failed skipped
+	local -A missing=()
 
 	for major in "$@"; do
 		[[ $major =~ ^[1-9][0-9]$ ]] || die "\"$major\" is not a major version"
 		# all of them before the first test, which may take long
-		installed_here "$major" || need_chroot "$major"
+		available_here "$major" || need_chroot "$major" ||
+			missing[$major]=$reason
 	done
 
 	export_tree
 	for major in "$@"; do
+		if [[ -n ${missing[$major]:-} ]]; then
+			# What was named is wanted; by itself this does what it can here.
+			[[ $named == no ]] || die "${missing[$major]}"
+			summary+=("skip PostgreSQL $major: ${missing[$major]}")
+			total_skipped=$((total_skipped + 1))
+			continue
+		fi
 		run_version "$major"
 		summary+=("PostgreSQL $major: $(result_line "$passed" "$failed" "$skipped")")
 		total_passed=$((total_passed + passed))
@@ -494,7 +517,7 @@ shell()
 	[[ ${1:-} != -- ]] || shift
 	(($# > 0)) || set -- bash
 
-	need_chroot "$major"
+	need_chroot "$major" || die "$reason"
 	export_tree
 	# in the foreground: it may be a person's terminal
 	(namespaces use_chroot "$major" "$scratch/tree.tar" '' "$@") || status=$?
@@ -511,6 +534,6 @@ case ${1:-} in
 	-h | --help) sed -n '3,/^$/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" ;;
 	--shell) shift && shell "$@" ;;
 	-*) die "unknown option $1; see test/versions.sh --help" ;;
-	'') main "${default_majors[@]}" ;;
-	*) main "$@" ;;
+	'') named=no main "${default_majors[@]}" ;;
+	*) named=yes main "$@" ;;
 esac
