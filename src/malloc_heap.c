@@ -23,7 +23,13 @@
 #include "malloc_heap.h"
 
 /* mallinfo2 came with 2.33; its predecessor counts in ints. */
-#if defined(__GLIBC__) && __GLIBC_PREREQ(2, 33)
+#ifdef __GLIBC__
+#if __GLIBC_PREREQ(2, 33)
+#define HAVE_MALLINFO2
+#endif
+#endif
+
+#ifdef HAVE_MALLINFO2
 
 /* Pages that one mincore call tells about. */
 #define PAGES_A_CALL	4096

@@ -143,7 +143,7 @@ is("@{[ map { $_ // 'NULL' } @$gone{qw(contexts_before contexts_after)} ]}",
 	'NULL NULL', 'outside of contexts: no contexts');
 
 #
-# 66,000 contexts: how large and how long
+# 66,000 contexts: how large
 #
 prepare($session, 1, 33000);
 is( $observer->query_safe(
@@ -158,17 +158,6 @@ my ($entries, $size, $length) = split /\|/,
 cmp_ok($entries, '<', 400, "66,000 contexts: $entries paths");
 cmp_ok($size, '<', 100000, "66,000 contexts: $size bytes as text");
 cmp_ok($length, '<', 100000, "66,000 contexts: $length bytes as jsonb");
-
-# The fastest of some, for the machine can have other things to do.
-my @ms = split /\n/, $observer->query_safe(
-	"SELECT extract(epoch FROM clock_timestamp() - began) * 1000
-	FROM (SELECT clock_timestamp() AS began, g
-		FROM generate_series(1, 10) AS g OFFSET 0) AS b,
-		LATERAL (SELECT pg_session_memory_snapshot($pid + 0 * g) AS s OFFSET 0) AS s
-	WHERE s IS NOT NULL");
-is(scalar @ms, 10, '66,000 contexts: ten times');
-my ($fastest) = sort { $a <=> $b } @ms;
-cmp_ok($fastest, '<', 250, "66,000 contexts: $fastest ms");
 $session->quit;
 
 #
