@@ -397,8 +397,8 @@ run_with_library()
 
 	repeat "reading all sessions" \
 		"SELECT count(*), sum(context_bytes) FROM pg_session_memory;
-		SELECT count(*) FROM pg_stat_activity a,
-			LATERAL pg_session_memory_contexts(a.pid);"
+		SELECT count(c) FROM pg_stat_activity a,
+			LATERAL pg_session_memory_contexts(a.pid) c;"
 	repeat "trimming random sessions" \
 		"SELECT pg_session_memory_trim(pid) FROM pg_stat_activity
 			WHERE backend_type = 'client backend'

@@ -276,7 +276,7 @@ DO $$ BEGIN
 	FOR i IN 1 .. 200 LOOP
 		PERFORM pg_stat_clear_snapshot();
 		INSERT INTO reading SELECT * FROM pg_session_memory;
-		PERFORM c.name FROM pg_stat_activity a,
+		PERFORM c FROM pg_stat_activity a,
 			LATERAL pg_session_memory_contexts(a.pid) AS c;
 		PERFORM p.rss_bytes FROM pg_stat_activity a,
 			LATERAL pg_session_memory_process(a.pid) AS p;
@@ -319,7 +319,7 @@ DECLARE
 	seen int;
 BEGIN
 	LOOP
-		SELECT count(*) INTO seen FROM pg_session_memory_contexts($pid);
+		SELECT count(c) INTO seen FROM pg_session_memory_contexts($pid) AS c;
 		INSERT INTO result VALUES ($round, seen);
 		EXIT WHEN seen = 0;
 	END LOOP;

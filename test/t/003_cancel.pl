@@ -28,7 +28,7 @@ my $observer = open_session($node);
 # How many contexts a process has, whose pid is an expression
 my %look = (
 	'pg_session_memory_contexts' =>
-	  'SELECT count(*) FROM pg_session_memory_contexts(%s)',
+	  'SELECT count(free_bytes) FROM pg_session_memory_contexts(%s)',
 	'pg_session_memory' =>
 	  'SELECT contexts FROM pg_session_memory WHERE pid = %s');
 
