@@ -918,3 +918,20 @@ context_blocks_check_layouts(void)
 						   GetConfigOption("server_version", false, false)),
 				 errhint("Build the extension with the headers of this server.")));
 }
+
+void
+context_blocks_prefetch(MemoryContext context, ContextKind kind)
+{
+#ifdef __GNUC__
+	const AllocSetLayout *set = (const AllocSetLayout *) context;
+
+	if (kind != CONTEXT_ALLOCSET)
+		return;
+	__builtin_prefetch((const void *) set->blocks);
+	for (int i = 0; i < ALLOCSET_NUM_FREELISTS; i++)
+	{
+		if (set->freelist[i] != 0)
+			__builtin_prefetch((const void *) set->freelist[i]);
+	}
+#endif
+}

@@ -36,4 +36,10 @@ extern bool context_blocks_measure(MemoryReader *reader, uintptr_t address,
 								   ContextKind kind, Size total_bytes,
 								   MemoryContextCounters *counters);
 
+/*
+ * Has the processor fetch what the stats method of a context of this process
+ * will read.  Only a hint, which a layout that is wrong makes useless.
+ */
+extern void context_blocks_prefetch(MemoryContext context, ContextKind kind);
+
 #endif							/* PGSM_CONTEXT_BLOCKS_H */

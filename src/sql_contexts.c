@@ -120,6 +120,12 @@ typedef struct ContextRow
 /* The last texts made of names, by the name's address. */
 #define NAME_TEXTS				64
 
+/*
+ * How many contexts of the own session are met before the first of them is
+ * counted: by then the processor has fetched what that reads.
+ */
+#define PENDING_CONTEXTS		8
+
 typedef struct ContextRows
 {
 	MemoryContext memory;		/* all that is collected lives here */
@@ -131,6 +137,7 @@ typedef struct ContextRows
 	int			size;
 	int		   *latest;			/* the last row met at each level */
 	int			levels;			/* number of elements of latest */
+	ContextNode pending[PENDING_CONTEXTS];	/* of the last rows, self only */
 	uintptr_t	name_address[NAME_TEXTS];
 	text	   *name_text[NAME_TEXTS];
 } ContextRows;
@@ -192,6 +199,35 @@ count_context(ContextRows *collected, const ContextNode *node,
 								  node->total_bytes, counters);
 }
 
+/* What a row says beside the context's place in the tree. */
+static void
+complete_row(ContextRows *collected, ContextRow *row, const ContextNode *node)
+{
+	row->ident = NULL;
+	if (collected->columns & BIT(COLUMN_IDENT))
+		row->ident = text_of_ident(collected, node);
+
+	/*
+	 * An AllocSet's bytes are known without counting them.  What the other
+	 * kinds know of themselves leaves out or adds their headers.
+	 */
+	row->counted = false;
+	if (collected->columns & COUNTED_COLUMNS || node->kind != CONTEXT_ALLOCSET)
+	{
+		MemoryContextCounters counters;
+
+		if (count_context(collected, node, &counters))
+		{
+			row->total_bytes = counters.totalspace;
+			row->nblocks = counters.nblocks;
+			row->free_bytes = counters.freespace;
+			row->free_chunks = counters.freechunks;
+			row->counted = true;
+		}
+	}
+	row->subtree_bytes = row->total_bytes;
+}
+
 static void
 begin_collecting(void *arg)
 {
@@ -242,33 +278,41 @@ collect_context(const ContextNode *node, void *arg)
 	row->name = NULL;
 	if (collected->columns & (BIT(COLUMN_NAME) | BIT(COLUMN_PARENT)))
 		row->name = text_of_name(collected, node);
-	row->ident = NULL;
-	if (collected->columns & BIT(COLUMN_IDENT))
-		row->ident = text_of_ident(collected, node);
-
-	/*
-	 * An AllocSet's bytes are known without counting them.  What the other
-	 * kinds know of themselves leaves out or adds their headers.
-	 */
 	row->total_bytes = node->total_bytes;
-	row->counted = false;
-	if (collected->columns & COUNTED_COLUMNS || node->kind != CONTEXT_ALLOCSET)
-	{
-		MemoryContextCounters counters;
+	collected->latest[node->level - 1] = collected->count;
 
-		if (count_context(collected, node, &counters))
-		{
-			row->total_bytes = counters.totalspace;
-			row->nblocks = counters.nblocks;
-			row->free_bytes = counters.freespace;
-			row->free_chunks = counters.freechunks;
-			row->counted = true;
-		}
+	if (collected->self)
+	{
+		ContextNode *pending =
+			&collected->pending[collected->count % PENDING_CONTEXTS];
+
+		if (collected->count >= PENDING_CONTEXTS)
+			complete_row(collected, row - PENDING_CONTEXTS, pending);
+		*pending = *node;
+		if (collected->columns & COUNTED_COLUMNS)
+			context_blocks_prefetch((MemoryContext) node->address, node->kind);
+#ifdef __GNUC__
+		if (collected->columns & BIT(COLUMN_IDENT))
+			__builtin_prefetch((const void *) node->ident_address);
+#endif
 	}
-	row->subtree_bytes = row->total_bytes;
-	collected->latest[node->level - 1] = collected->count++;
+	else
+		complete_row(collected, row, node);
+	collected->count++;
 
 	MemoryContextSwitchTo(caller);
+}
+
+/* Completes the rows that are pending when the walk is over. */
+static void
+end_collecting(ContextRows *collected)
+{
+	if (!collected->self)
+		return;
+	for (int i = Max(collected->count - PENDING_CONTEXTS, 0);
+		 i < collected->count; i++)
+		complete_row(collected, &collected->rows[i],
+					 &collected->pending[i % PENDING_CONTEXTS]);
 }
 
 /*
@@ -473,7 +517,10 @@ return_contexts(FunctionCallInfo fcinfo, int pid, uint32 columns)
 		if (result == WALK_UNREADABLE)
 			server_process_warn_unknown(pid);
 		else
+		{
+			end_collecting(collected);
 			put_rows(collected, result == WALK_APPROXIMATE, rsinfo);
+		}
 	}
 	MemoryContextSwitchTo(caller);
 	MemoryContextDelete(work);
