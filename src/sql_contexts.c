@@ -283,9 +283,9 @@ collect_context(const ContextNode *node, void *arg)
 
 	if (collected->self)
 	{
-		ContextNode *pending =
-			&collected->pending[collected->count % PENDING_CONTEXTS];
+		ContextNode *pending;
 
+		pending = &collected->pending[collected->count % PENDING_CONTEXTS];
 		if (collected->count >= PENDING_CONTEXTS)
 			complete_row(collected, row - PENDING_CONTEXTS, pending);
 		*pending = *node;
