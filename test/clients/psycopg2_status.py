@@ -3,8 +3,7 @@
 psycopg2 keeps the parameters that the server reports, so looking at one is no
 round trip: what it shows has come with the response to the last statement.
 Here in a connection in autocommit, in transactions, in an asynchronous
-connection as aiopg has it, in a pool that closes bloated connections, and by
-way of pgbouncer.
+connection as aiopg has it, and by way of pgbouncer.
 
 Debian packages: python3-psycopg2, pgbouncer.
 """
@@ -13,9 +12,8 @@ import select
 
 import psycopg2
 import psycopg2.extensions
-from psycopg2.pool import ThreadedConnectionPool
 
-from assertions import equal, finish, ok
+from assertions import equal, finish
 from bouncer import Bouncer
 
 ROLE = "pooled"
@@ -111,36 +109,6 @@ def asynchronous():
     connection.close()
 
 
-class SlimPool(ThreadedConnectionPool):
-    """Closes a bloated connection when it comes back, instead of keeping it."""
-
-    def putconn(self, conn, key=None, close=False):
-        bloated = status(conn) == "bloated"
-        super().putconn(conn, key, close or bloated)
-
-
-def pool():
-    connections = SlimPool(1, 1, DSN)
-
-    def work(statement):
-        connection = connections.getconn()
-        with connection.cursor() as cursor:
-            cursor.execute(statement)
-            cursor.execute("SELECT pg_backend_pid()")
-            pid = cursor.fetchone()[0]
-        connection.commit()
-        connections.putconn(connection)
-        return pid
-
-    first = work("SELECT 1")
-    equal("pool: a healthy connection is kept", work(STAYS), first)
-    equal("pool: a connection that bloats does its work", work(CROSSES), first)
-    second = work("SELECT 1")
-    ok("pool: and is closed when it comes back", second != first)
-    equal("pool: its successor is kept", work("SELECT 1"), second)
-    connections.closeall()
-
-
 def main():
     with psycopg2.connect("") as connection, connection.cursor() as cursor:
         cursor.execute(f"""
@@ -158,7 +126,6 @@ def main():
     transactions("transactions", connection)
     connection.close()
     asynchronous()
-    pool()
 
     # A role without thresholds of its own is not concerned.
     connection = psycopg2.connect("")

@@ -1,0 +1,115 @@
+"""What the tests of the README's recipes have in common.
+
+A recipe is a file in examples/, and what the README shows of it.  Importing
+this module makes those files importable.
+"""
+
+import contextlib
+import os
+import re
+import subprocess
+import sys
+import time
+
+import psycopg2
+
+from assertions import ok
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(
+    os.path.abspath(__file__))))
+EXAMPLES = os.path.join(ROOT, "examples")
+sys.path.insert(0, EXAMPLES)
+sys.dont_write_bytecode = True
+
+# A role without rights, but with a threshold that is easy to cross.
+ROLE = "pooled"
+DSN = f"user={ROLE} dbname=postgres"
+# The library is preloaded everywhere, the extension is not in each database.
+WITHOUT_EXTENSION = f"user={ROLE} dbname=without_extension"
+# There it is in the schema memory, and not in search_path.
+OTHER_SCHEMA = f"user={ROLE} dbname=other_schema"
+
+# A prepared statement of 10 MB, which is over the role's threshold.
+CROSSES = """DO $$ BEGIN EXECUTE 'PREPARE large AS SELECT 1 /*'
+    || repeat('x', 10 * 1024 * 1024) || '*/'; END $$"""
+FALLS = "DEALLOCATE large"
+PID = "SELECT pg_backend_pid()"
+
+
+def query(sql, dsn=""):
+    """What a statement returns, asked by a superuser."""
+    connection = psycopg2.connect(dsn)
+    connection.autocommit = True
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(sql)
+            return cursor.fetchall() if cursor.description else None
+    finally:
+        connection.close()
+
+
+def prepare():
+    """Makes the role and the databases."""
+    query(f"""
+        CREATE ROLE {ROLE} LOGIN;
+        ALTER ROLE {ROLE} SET pg_session_memory.context_threshold = '8MB';
+        -- each command is measured, however slow the machine
+        ALTER ROLE {ROLE} SET pg_session_memory.max_overhead = 100""")
+    for name in "without_extension", "other_schema":
+        query(f"CREATE DATABASE {name}")
+    query(f"CREATE SCHEMA memory; GRANT USAGE ON SCHEMA memory TO {ROLE};"
+          "CREATE EXTENSION pg_session_memory SCHEMA memory",
+          "dbname=other_schema")
+
+
+def in_readme(*files):
+    """The README shows the very code: the block after the link to each file
+    is a part of that file."""
+    with open(os.path.join(ROOT, "README.md"), encoding="utf-8") as readme:
+        text = readme.read()
+    for file in files:
+        block = re.search(r"\(examples/" + re.escape(file) + r"\).*?"
+                          r"^```\w*\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+        with open(os.path.join(EXAMPLES, file), encoding="utf-8") as example:
+            ok(f"README: the block is part of {file}",
+               block and block[1].strip() and block[1] in example.read(),
+               f"it is {block and block[1]!r}")
+
+
+def readme_block(start):
+    """The README's block that begins so."""
+    with open(os.path.join(ROOT, "README.md"), encoding="utf-8") as readme:
+        return re.search(r"^```\w*\n(" + re.escape(start) + r".*?)^```$",
+                         readme.read(), re.DOTALL | re.MULTILINE)[1]
+
+
+def state_change(pid):
+    """Changes with each round trip of that session."""
+    return query("SELECT state_change FROM pg_stat_activity "
+                 f"WHERE pid = {pid}")[0][0]
+
+
+def wait_until_gone(pid):
+    """A session ends a moment after its client has closed the connection."""
+    for _ in range(1200):
+        if not query(f"SELECT FROM pg_stat_activity WHERE pid = {pid}"):
+            return True
+        time.sleep(0.05)
+    return False
+
+
+@contextlib.contextmanager
+def without_library():
+    """The server as it is without preloading.  All sessions end."""
+    data = query("SHOW data_directory")[0][0]
+
+    def restart(*options):
+        # not with our output, for which the caller waits
+        subprocess.run(["pg_ctl", "-s", "-w", "-m", "fast", "-D", data,
+                        "-l", data + ".log", *options, "restart"], check=True)
+
+    restart("-o", "-c shared_preload_libraries=''")
+    try:
+        yield
+    finally:
+        restart("-o", "")
