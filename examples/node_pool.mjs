@@ -8,7 +8,8 @@
  * sends with the response to the statement that made the difference, and the
  * connection emits as the event parameterStatus: no round trip.  The server
  * must have pg_session_memory preloaded; the database need not have the
- * extension.
+ * extension.  After a statement that failed, which node-postgres reports before
+ * the status has come, a connection may be used once more.
  *
  *     const client = await connectHealthy(pool)
  *

@@ -18,7 +18,7 @@ from psycopg2.pool import SimpleConnectionPool, ThreadedConnectionPool
 
 def is_bloated(conn):
     status = conn.info.parameter_status("pg_session_memory.status")
-    if status is None and not conn.closed:
+    if status is None:
         warnings.warn("pg_session_memory is not preloaded on the server: "
                       "bloated connections are kept")
     return status == "bloated"

@@ -26,7 +26,7 @@ def close_bloated(connection, record):
     if connection is None:      # it is closed already
         return
     status = connection.info.parameter_status("pg_session_memory.status")
-    if status is None and not connection.closed:
+    if status is None:
         warnings.warn("pg_session_memory is not preloaded on the server: "
                       "bloated connections are kept")
     if status == "bloated":

@@ -4,14 +4,13 @@ Debian packages: python3-psycopg2, python3-aiopg, python3-async-timeout.
 """
 
 import asyncio
-import warnings
 
 import aiopg
 
 from assertions import equal, finish, ok
-from recipes import (CROSSES, DSN, OTHER_SCHEMA, PID, WITHOUT_EXTENSION,
-                     in_readme, prepare, state_change, wait_until_gone,
-                     without_library)
+from recipes import (CROSSES, DSN, NOT_PRELOADED, OTHER_SCHEMA, PID,
+                     WITHOUT_EXTENSION, in_readme, prepare, state_change,
+                     wait_until_gone, warned, without_library)
 from aiopg_pool import slim
 
 
@@ -64,14 +63,10 @@ async def elsewhere(name, dsn):
 
 async def not_preloaded():
     async with slim(await aiopg.create_pool(DSN, maxsize=1)) as connections:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
+        with warned() as messages:
             first = await work(connections)
             equal("not preloaded: it works", await work(connections), first)
-        equal("not preloaded: and says so",
-              {str(warning.message) for warning in caught},
-              {"pg_session_memory is not preloaded on the server: "
-               "bloated connections are kept"})
+        equal("not preloaded: and says so", messages, {NOT_PRELOADED})
 
 
 def main():

@@ -2,17 +2,16 @@
 
 And the query that shows connections which were never given back.
 
-Debian packages: python3-psycopg2.
+Debian packages: python3-psycopg2, pgbouncer.
 """
-
-import warnings
 
 from psycopg2.pool import PoolError
 
 from assertions import equal, finish, ok
-from recipes import (CROSSES, DSN, FALLS, OTHER_SCHEMA, PID, ROLE,
-                     WITHOUT_EXTENSION, in_readme, prepare, query,
-                     readme_block, state_change, wait_until_gone,
+from bouncer import Bouncer
+from recipes import (CROSSES, DSN, FALLS, NOT_PRELOADED, OTHER_SCHEMA, PID,
+                     ROLE, WITHOUT_EXTENSION, in_readme, prepare, query,
+                     readme_block, state_change, wait_until_gone, warned,
                      without_library)
 from psycopg2_pool import SlimPool, SlimThreadedPool
 
@@ -97,6 +96,21 @@ def elsewhere(name, dsn, *options):
     connections.closeall()
 
 
+def behind_pgbouncer():
+    """Closing a client's connection does not close the server's."""
+    with Bouncer(ROLE, pool_mode="session",
+                 server_reset_query="DISCARD ALL") as bouncer:
+        connections = SlimPool(1, 1, bouncer.dsn)
+        first = work(connections)
+        connection = connections.getconn()
+        connections.putconn(connection)
+        work(connections, CROSSES)
+        ok("behind pgbouncer: the client's connection is closed",
+           connection.closed)
+        equal("behind pgbouncer: the server's goes on", work(connections), first)
+        connections.closeall()
+
+
 def leaked():
     """Two of three connections are never given back."""
     connections = SlimThreadedPool(1, 3, DSN + " application_name=shop")
@@ -104,6 +118,8 @@ def leaked():
     for connection in kept:
         connection.cursor().execute("SELECT 1")
     work(connections)
+    other = SlimPool(1, 1, DSN + " application_name=other")
+    work(other)
     recipe = readme_block("SELECT application_name, usename, sessions")
     rows = query(recipe)
     equal("leaked connections: the pool comes first, counted by state",
@@ -122,25 +138,21 @@ def leaked():
     except PoolError:
         ok("leaked connections: the pool is exhausted", True)
     connections.closeall()
+    other.closeall()
 
 
 def not_preloaded():
     with without_library():
         connections = SlimPool(1, 1, DSN)
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
+        with warned() as messages:
             first = work(connections)
-        ok("not preloaded: the pool says so",
-           [str(warning.message) for warning in caught]
-           == ["pg_session_memory is not preloaded on the server: "
-               "bloated connections are kept"])
-        with warnings.catch_warnings(record=True):
-            equal("not preloaded: and works", work(connections), first)
-        with warnings.catch_warnings(record=True) as caught:
+            equal("not preloaded: the pool works", work(connections), first)
+        equal("not preloaded: and says so", messages, {NOT_PRELOADED})
+        with warned() as messages:
             connection = connections.getconn()
             connection.close()
             connections.putconn(connection)
-        equal("not preloaded: not said of a closed connection", caught, [])
+        equal("not preloaded: not said of a closed connection", messages, set())
         connections.closeall()
 
 
@@ -153,6 +165,7 @@ def main():
     elsewhere("no extension in the database", WITHOUT_EXTENSION)
     elsewhere("the extension in another schema", OTHER_SCHEMA)
     elsewhere("odd search_path", DSN + " options='-c search_path='")
+    behind_pgbouncer()
     leaked()
     not_preloaded()
     finish()

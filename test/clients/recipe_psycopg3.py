@@ -6,16 +6,15 @@ Debian packages: python3-psycopg2, python3-psycopg, python3-psycopg-pool.
 import asyncio
 import inspect
 import logging
-import warnings
 
 import psycopg
 import psycopg_pool
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
 from assertions import equal, finish, ok
-from recipes import (CROSSES, DSN, FALLS, OTHER_SCHEMA, PID, ROLE,
-                     WITHOUT_EXTENSION, in_readme, prepare, query,
-                     state_change, wait_until_gone, without_library)
+from recipes import (CROSSES, DSN, FALLS, NOT_PRELOADED, OTHER_SCHEMA, PID,
+                     ROLE, WITHOUT_EXTENSION, in_readme, prepare, query,
+                     state_change, wait_until_gone, warned, without_library)
 from psycopg3_pool import async_reset, check, reset
 
 CHECKS = "check" in inspect.signature(ConnectionPool.__init__).parameters
@@ -90,7 +89,8 @@ async def asynchronous():
         first = await work()
         equal("asynchronous: a healthy connection is kept", await work(), first)
         await work(CROSSES)
-        ok("asynchronous: a bloated one is replaced", wait_until_gone(first))
+        ok("asynchronous: a bloated one is replaced",
+           await asyncio.to_thread(wait_until_gone, first))
         ok("asynchronous: by another", await work() != first)
 
 
@@ -147,14 +147,10 @@ def not_preloaded():
     with without_library():
         with ConnectionPool(DSN, min_size=1, max_size=1,
                             reset=reset) as connections, \
-                warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
+                warned() as messages:
             first = work(connections)
             equal("not preloaded: it works", work(connections), first)
-        equal("not preloaded: and says so",
-              {str(warning.message) for warning in caught},
-              {"pg_session_memory is not preloaded on the server: "
-               "bloated connections are kept"})
+        equal("not preloaded: and says so", messages, {NOT_PRELOADED})
         checks("not preloaded")
 
 

@@ -3,13 +3,12 @@
 Debian packages: python3-psycopg2, python3-sqlalchemy.
 """
 
-import warnings
-
 from sqlalchemy import create_engine, event, text
 
 from assertions import equal, finish, ok
-from recipes import (CROSSES, FALLS, PID, ROLE, in_readme, prepare,
-                     state_change, wait_until_gone, without_library)
+from recipes import (CROSSES, FALLS, NOT_PRELOADED, PID, ROLE, in_readme,
+                     prepare, state_change, wait_until_gone, warned,
+                     without_library)
 from sqlalchemy_pool import close_bloated, refuse_bloated
 
 
@@ -58,7 +57,8 @@ def checkin():
     with connections.connect() as connection:
         pid = connection.execute(text(PID)).scalar()
         connection.invalidate()
-    ok("checkin: one that is closed already", work(connections) != pid)
+    ok("checkin: one that is closed already makes room",
+       work(connections) != pid)
     connections.dispose()
 
     keeps_and_closes("checkin, no extension in the database",
@@ -92,14 +92,10 @@ def checkout_elsewhere():
 def not_preloaded():
     with without_library():
         connections = engine(checkin=close_bloated)
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
+        with warned() as messages:
             first = work(connections)
             equal("not preloaded: it works", work(connections), first)
-        equal("not preloaded: and says so",
-              {str(warning.message) for warning in caught},
-              {"pg_session_memory is not preloaded on the server: "
-               "bloated connections are kept"})
+        equal("not preloaded: and says so", messages, {NOT_PRELOADED})
         checkout("not preloaded")
 
 

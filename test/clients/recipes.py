@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 import time
+import warnings
 
 import psycopg2
 
@@ -20,6 +21,11 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(
 EXAMPLES = os.path.join(ROOT, "examples")
 sys.path.insert(0, EXAMPLES)
 sys.dont_write_bytecode = True
+
+# What recipes warn of is expected only where a test says so.
+warnings.simplefilter("error", UserWarning)
+NOT_PRELOADED = ("pg_session_memory is not preloaded on the server: "
+                 "bloated connections are kept")
 
 # A role without rights, but with a threshold that is easy to cross.
 ROLE = "pooled"
@@ -92,10 +98,20 @@ def state_change(pid):
 def wait_until_gone(pid):
     """A session ends a moment after its client has closed the connection."""
     for _ in range(1200):
-        if not query(f"SELECT FROM pg_stat_activity WHERE pid = {pid}"):
+        if not query(f"SELECT 1 FROM pg_stat_activity WHERE pid = {pid}"):
             return True
         time.sleep(0.05)
     return False
+
+
+@contextlib.contextmanager
+def warned():
+    """The set of what is warned of, filled at the end of the block."""
+    messages = set()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield messages
+    messages.update(str(warning.message) for warning in caught)
 
 
 @contextlib.contextmanager
