@@ -121,7 +121,8 @@ def leaked():
     other = SlimPool(1, 1, DSN + " application_name=other")
     work(other)
     recipe = readme_block("SELECT application_name, usename, sessions")
-    rows = query(recipe)
+    # other sessions may still be about to end
+    rows = [row for row in query(recipe) if row[0] in ("shop", "other")]
     equal("leaked connections: the pool comes first, counted by state",
           rows[0][:6], ("shop", ROLE, 3, 0, 1, 2))
     seconds = rows[0][7].total_seconds()
@@ -130,8 +131,8 @@ def leaked():
                  "WHERE state = 'idle in transaction'")[0][0]
     ok("leaked connections: since when the longest is not given back",
        0 < seconds <= held, f"{seconds} of {held} seconds")
-    equal("leaked connections: of one's own role, without rights",
-          query(recipe, DSN)[0][:2], ("shop", ROLE))
+    ok("leaked connections: of one's own role, without rights",
+       ("shop", ROLE, 3) in [row[:3] for row in query(recipe, DSN)])
     try:
         connections.getconn(), connections.getconn()
         ok("leaked connections: the pool is exhausted", False)

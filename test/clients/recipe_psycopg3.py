@@ -111,16 +111,18 @@ def checks(preloaded):
     equal(f"check, {preloaded}: a bloated one is refused", state, "53400")
     ok(f"check, {preloaded}: and closed", connection.closed)
 
-    name = f"check, {preloaded}: by the pool"
+
+def checks_by_pool():
     if not CHECKS:
         version = psycopg_pool.__version__
-        print(f"skip {name}: psycopg_pool {version} has no check, 3.2 has")
+        print(f"skip check by the pool: psycopg_pool {version} cannot, 3.2 can")
         return
     with ConnectionPool(DSN, min_size=1, max_size=1, check=check) as connections:
         first = work(connections)
-        equal(f"{name}: a healthy one is kept", work(connections), first)
+        equal("check by the pool: a healthy one is kept", work(connections),
+              first)
         work(connections, CROSSES)
-        ok(f"{name}: a bloated one is not handed out",
+        ok("check by the pool: a bloated one is not handed out",
            work(connections) != first)
 
 
@@ -165,6 +167,7 @@ def main():
     no_round_trip()
     asyncio.run(asynchronous())
     checks("preloaded")
+    checks_by_pool()
     check_elsewhere()
     not_preloaded()
     finish()
