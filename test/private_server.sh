@@ -8,6 +8,7 @@
 #	private_prepare					work directory, copy of the sources
 #	private_installation			copy of PostgreSQL, packages for it
 #	private_install					build the extension into that copy
+#	private_extensions				of packages installed since, into that copy
 #	private_start NAME [SET=VALUE..]	a temporary server; sets PGHOST and so on
 #	private_use NAME				points PGHOST and so on at another one again
 #	private_restart NAME			for settings that need it
@@ -45,7 +46,7 @@ PRIVATE_SOURCE=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 private_owner=					# this shell made the work directory
 private_servers=()				# that this shell has started
 private_child=					# what private_wait waits for
-private_policy=					# file that is there during apt-get install
+private_policy=()				# files that are there during apt-get install
 
 private_say()
 {
@@ -108,11 +109,14 @@ private_update_lists()
 
 private_remove_policy()
 {
-	[[ -n $private_policy ]] || return 0
-	private_as_root rm -f "$private_policy"
-	# Only if it was ours, that is, if nothing else is in it.
-	private_as_root rmdir "$(dirname "$private_policy")" 2>/dev/null || true
-	private_policy=
+	local file
+
+	for file in "${private_policy[@]}"; do
+		private_as_root rm -f "$file"
+		# Only if it was ours, that is, if nothing else is in it.
+		private_as_root rmdir "$(dirname "$file")" 2>/dev/null || true
+	done
+	private_policy=()
 }
 
 # Installs those of the named Debian packages that are missing.  Returns false,
@@ -134,10 +138,17 @@ private_packages()
 	# the time of the install, tells it not to.
 	if [[ " ${missing[*]}" == *" postgresql-"* ]]; then
 		directory=/etc/postgresql-common/createcluster.d
-		private_policy=$directory/private-$$.conf
+		private_policy+=("$directory/private-$$.conf")
 		private_as_root mkdir -p "$directory"
 		private_as_root sh -c \
-			"echo 'create_main_cluster = false' >$private_policy"
+			"echo 'create_main_cluster = false' >$directory/private-$$.conf"
+	fi
+	# Poolers and exporters are services, and would be started.  Where there
+	# is such a file already, it is the machine's own decision.
+	if [[ ! -e /usr/sbin/policy-rc.d && ! -L /usr/sbin/policy-rc.d ]]; then
+		private_policy+=(/usr/sbin/policy-rc.d)
+		private_as_root sh -c "printf '#!/bin/sh\nexit 101\n' \
+			>/usr/sbin/policy-rc.d && chmod 755 /usr/sbin/policy-rc.d"
 	fi
 
 	log=$(mktemp)
@@ -457,6 +468,17 @@ private_installation()
 	esac
 	PRIVATE_PGXS=${PRIVATE_PGXS%/makefiles/pgxs.mk}
 	export PRIVATE_PGXS
+}
+
+# Extensions out of packages that were installed after the copy was made.
+private_extensions()
+{
+	local usr=$PRIVATE_DIR/usr directory
+
+	for directory in "lib/postgresql/$PG_MAJOR/lib" \
+		"share/postgresql/$PG_MAJOR/extension"; do
+		cp -au "/usr/$directory/." "$usr/$directory/"
+	done
 }
 
 # make for the copied sources and the copied PostgreSQL.  No LLVM bitcode:

@@ -1,0 +1,95 @@
+-- Figures for exporters and checks: postgres_exporter, sql_exporter, Nagios.
+--
+--     psql -d postgres -f monitoring.sql
+--
+-- As a superuser, in the database to which the exporter connects; it sees the
+-- sessions of all databases from there.  Makes views in the schema
+-- session_memory that find pg_session_memory wherever it is installed, and
+-- whatever search_path the exporter has.  Only roles in pg_monitor may read
+-- them: without it, other roles' sessions would be missing and nobody would
+-- notice.
+--
+-- What becomes a label is bounded: names of databases and roles, the largest
+-- 50 pools of them, and ranks and categories, 10 each.  No query, no
+-- application_name; a pid is a value.
+--
+-- May be run again, also after the views were changed here.
+
+\set ON_ERROR_STOP on
+\set QUIET on
+BEGIN;
+SET LOCAL client_min_messages = warning;
+
+DO $$
+DECLARE
+    place text := (
+        SELECT quote_ident(n.nspname)
+        FROM pg_catalog.pg_extension e
+        JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace
+        WHERE e.extname = 'pg_session_memory');
+BEGIN
+    IF place IS NULL THEN
+        RAISE 'extension "pg_session_memory" is not in database "%"',
+            current_database()
+            USING HINT = 'CREATE EXTENSION pg_session_memory;';
+    END IF;
+    -- until the end of this transaction; the views keep what they have found
+    PERFORM set_config('search_path', place || ', pg_catalog', true);
+END $$;
+
+CREATE SCHEMA IF NOT EXISTS session_memory;
+DROP VIEW IF EXISTS session_memory.pools, session_memory.largest,
+    session_memory.categories;
+
+-- bloated is NULL where the server does not preload pg_session_memory.
+CREATE VIEW session_memory.pools AS
+SELECT
+    datname::text,
+    usename::text,
+    sum(sessions)::float AS sessions,
+    sum(bloated)::float AS bloated,
+    sum(context_bytes)::float AS context_bytes,
+    max(max_context_bytes)::float AS max_context_bytes,
+    sum(anon_bytes)::float AS anon_bytes,
+    max(max_anon_bytes)::float AS max_anon_bytes,
+    coalesce(extract(epoch FROM max(longest_idle)), 0)::float
+        AS longest_idle_seconds
+FROM pg_session_memory_pools
+GROUP BY datname, usename
+ORDER BY sum(anon_bytes) DESC NULLS LAST
+LIMIT 50;
+
+CREATE VIEW session_memory.largest AS
+SELECT
+    row_number() OVER (ORDER BY anon_bytes DESC NULLS LAST, pid)::text AS rank,
+    pid::float,
+    context_bytes::float,
+    anon_bytes::float,
+    unaccounted_bytes::float
+FROM pg_session_memory
+WHERE backend_type = 'client backend'
+ORDER BY anon_bytes DESC NULLS LAST, pid
+LIMIT 10;
+
+CREATE VIEW session_memory.categories AS
+SELECT category, coalesce(sum(bytes), 0)::float AS bytes
+FROM pg_session_memory
+CROSS JOIN LATERAL (VALUES
+    ('catalog cache', catalog_cache_bytes),
+    ('cached plans', cached_plan_bytes),
+    ('functions', function_bytes),
+    ('cursors', cursor_bytes),
+    ('transaction', transaction_bytes),
+    ('execution', execution_bytes),
+    ('temporary tables', temp_table_bytes),
+    ('replication', replication_bytes),
+    ('base', base_bytes),
+    ('other', other_bytes)) AS v (category, bytes)
+WHERE backend_type = 'client backend'
+GROUP BY category;
+
+GRANT USAGE ON SCHEMA session_memory TO pg_monitor;
+GRANT SELECT ON session_memory.pools, session_memory.largest,
+    session_memory.categories TO pg_monitor;
+
+COMMIT;
