@@ -33,7 +33,7 @@ class Bouncer:
         values.update(settings)
         self.ini = os.path.join(self.directory.name, "pgbouncer.ini")
         with open(self.ini, "w", encoding="ascii") as ini:
-            ini.write(f"[databases]\npostgres = host={os.environ['PGHOST']} "
+            ini.write(f"[databases]\n* = host={os.environ['PGHOST']} "
                       f"port={os.environ['PGPORT']} user={user}\n[pgbouncer]\n")
             for name, value in values.items():
                 ini.write(f"{name} = {value}\n")

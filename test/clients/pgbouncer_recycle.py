@@ -39,9 +39,6 @@ CASES = (
     ("session pooling, reset query always",
      {"pool_mode": "session", "server_reset_query": RECYCLE,
       "server_reset_query_always": 1}, True),
-    ("session pooling, DISCARD ALL and reset query",
-     {"pool_mode": "session",
-      "server_reset_query": f"DISCARD ALL; {RECYCLE}"}, None),
     ("session pooling, check query",
      {"pool_mode": "session", "server_reset_query": "",
       "server_check_query": RECYCLE, "server_check_delay": 0}, True),
@@ -129,10 +126,6 @@ def case(name, settings, replaces):
         "(SELECT pid FROM done WHERE bloats)) "
         "FROM pg_session_memory_events WHERE kind = 'recycled'")[0]
 
-    if replaces is None:
-        # DISCARD ALL has freed it all: nothing is left to be recycled.
-        equal(f"{name}: what it has freed is no reason to end", recycled, 0)
-        return
     if not replaces:
         equal(f"{name}: is not run", recycled, 0)
         ok(f"{name}: so sessions are used again", used_again > 0)
