@@ -39,15 +39,17 @@ END $$;
 
 CREATE SCHEMA IF NOT EXISTS session_memory;
 DROP VIEW IF EXISTS session_memory.pools, session_memory.largest,
-    session_memory.categories;
+    session_memory.categories, session_memory.bloat;
 
--- bloated is NULL where the server does not preload pg_session_memory.
+-- bloated is NULL where the server does not preload pg_session_memory.  Where
+-- some sessions have published their status, those that have not, for they
+-- have done nothing yet, are not bloated.
 CREATE VIEW session_memory.pools AS
 SELECT
     datname::text,
     usename::text,
     sum(sessions)::float AS sessions,
-    sum(bloated)::float AS bloated,
+    coalesce(sum(bloated), 0 * max(sum(bloated)) OVER ())::float AS bloated,
     sum(context_bytes)::float AS context_bytes,
     max(max_context_bytes)::float AS max_context_bytes,
     sum(anon_bytes)::float AS anon_bytes,
@@ -88,8 +90,11 @@ CROSS JOIN LATERAL (VALUES
 WHERE backend_type = 'client backend'
 GROUP BY category;
 
+-- For checks; an error where pg_session_memory is not preloaded.
+CREATE VIEW session_memory.bloat AS SELECT * FROM pg_session_memory_bloat;
+
 GRANT USAGE ON SCHEMA session_memory TO pg_monitor;
 GRANT SELECT ON session_memory.pools, session_memory.largest,
-    session_memory.categories TO pg_monitor;
+    session_memory.categories, session_memory.bloat TO pg_monitor;
 
 COMMIT;
