@@ -67,7 +67,7 @@ def one_view(servers):
             [(name, pids[name], f"of_{name}", True, True)
              for name in sorted(names)])
         for name, _, dsn, schema in servers:
-            count = f"SELECT array_agg(backend_type ORDER BY backend_type) " \
+            count = "SELECT array_agg(backend_type ORDER BY backend_type) " \
                 "FROM {} WHERE backend_type NOT IN ('client backend', " \
                 "'walsender', 'walreceiver', 'autovacuum worker')"
             equal(f"{name}: all processes as they are there", query(

@@ -139,6 +139,23 @@ def stale_status():
         connection.close()
 
 
+def discard_all():
+    """pgbouncer's own reset query, which takes the settings back to those of
+    the role: among them are its thresholds."""
+    status = "SHOW pg_session_memory.status"
+    with Bouncer(ROLE, pool_mode="session", default_pool_size=1) as bouncer:
+        loose = "SET pg_session_memory.idle_delay = '1min'"
+        first = work(bouncer, loose, BLOAT, status)
+        equal("DISCARD ALL: bloated before it", first[1], "bloated")
+        equal("DISCARD ALL: not after it", work(bouncer, status),
+              (first[0], "ok"))
+        equal("DISCARD ALL: a session's own setting is gone",
+              work(bouncer, "SHOW pg_session_memory.idle_delay"),
+              (first[0], "1s"))
+        equal("DISCARD ALL: the role's thresholds are not",
+              work(bouncer, BLOAT, status), first)
+
+
 def parsed(block):
     return dict(line.split(" = ", 1) for line in block.strip().splitlines()
                 if not line.startswith(";"))
@@ -149,7 +166,8 @@ def main():
         CREATE ROLE other;
         CREATE ROLE {ROLE} LOGIN IN ROLE other;
         ALTER ROLE {ROLE} SET pg_session_memory.context_threshold = '8MB';
-        ALTER ROLE {ROLE} SET pg_session_memory.process_threshold = '24MB'""")
+        ALTER ROLE {ROLE} SET pg_session_memory.process_threshold = '24MB';
+        ALTER ROLE {ROLE} SET pg_session_memory.max_overhead = 100""")
     query("CREATE DATABASE bare")
     query("""DO $do$ BEGIN EXECUTE format('CREATE FUNCTION huge() RETURNS void '
         'LANGUAGE plpgsql AS $$ DECLARE x int; BEGIN RETURN; %s END $$',
@@ -162,6 +180,7 @@ def main():
         for mode in modes.split(" or "):
             case(name, mode, parsed(block))
     stale_status()
+    discard_all()
     finish()
 
 
