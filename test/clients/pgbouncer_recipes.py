@@ -171,7 +171,7 @@ def main():
     query("CREATE DATABASE bare")
     query("""DO $do$ BEGIN EXECUTE format('CREATE FUNCTION huge() RETURNS void '
         'LANGUAGE plpgsql AS $$ DECLARE x int; BEGIN RETURN; %s END $$',
-        repeat('x := 1; ', 20000)); END $do$""")
+        repeat('x := 1; ', 50000)); END $do$""")
     blocks = recipes("ini")
     equal("the README has one block", len(blocks), 1)
     for block in blocks[0].split("\n\n"):
