@@ -14,8 +14,8 @@ import os
 import psycopg2
 
 from assertions import equal, finish, ok
-from server import (BLOAT, LEAVE_FREE, Server, connect, query, run_file,
-                    wait_until)
+from server import (BLOAT, LEAVE_FREE, Server, connect, query, readme_query,
+                    run_file, wait_until)
 
 CENTRAL = "dbname=central"
 MB = 1024 * 1024
@@ -66,6 +66,9 @@ def one_view(servers):
             "WHERE usename = 'pooled' ORDER BY 1", CENTRAL),
             [(name, pids[name], f"of_{name}", True, True)
              for name in sorted(names)])
+        equal("the README's query shows the largest of all", query(
+            readme_query("session_memory_all.pg_session_memory"),
+            CENTRAL)[0][3], "of_other")
         for name, _, dsn, schema in servers:
             count = "SELECT array_agg(backend_type ORDER BY backend_type) " \
                 "FROM {} WHERE backend_type NOT IN ('client backend', " \

@@ -19,7 +19,8 @@ import select
 import psycopg2
 
 from assertions import equal, finish, ok
-from server import BLOAT, LEAVE_FREE, connect, query, run_file, wait_until
+from server import (BLOAT, LEAVE_FREE, connect, query, readme_query, run_file,
+                    wait_until)
 
 ROLE = "pooled"
 LARGE = 32000000        # bytes from which on the file's job trims
@@ -136,6 +137,12 @@ def main():
           [(name, figures, status) for name, _, figures, status in sessions],
           [("bloated", True, "bloated"), ("healthy", True, "ok"),
            ("large", True, "ok")])
+    equal("the README's query of alerts shows it", [
+        (row[2:6]) for row in query(readme_query("session_memory.alert"))
+        if row[0]], [(bloated.get_backend_pid(), ROLE, "bloated", "context")])
+    ok("the README's query of the history shows figures", any(
+        row[1] and row[2] > row[3] > 0
+        for row in query(readme_query("session_memory.history")) if row[1]))
     equal("rows of 8 days ago are gone, of 6 days are not", query(
         "SELECT pid FROM session_memory.history "
         "WHERE at < now() - interval '1 day'"), [(2,)])

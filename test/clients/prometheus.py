@@ -20,8 +20,8 @@ import tempfile
 import urllib.request
 
 from assertions import equal, finish, ok
-from server import (BLOAT, EXAMPLES, connect, free_port, query, run_file,
-                    wait_until)
+from server import (BLOAT, EXAMPLES, connect, free_port, query,
+                    readme_query, run_file, wait_until)
 
 ROLE = "pooled"
 RULES = os.path.join(EXAMPLES, "prometheus_alerts.yml")
@@ -201,7 +201,7 @@ def main():
         ALTER ROLE {ROLE} SET pg_session_memory.context_threshold = '8MB';
         ALTER ROLE {ROLE} SET pg_session_memory.max_overhead = 100;
         CREATE ROLE nobody LOGIN;
-        CREATE ROLE prometheus LOGIN IN ROLE pg_monitor;
+        {readme_query("CREATE ROLE prometheus")};
         ALTER ROLE prometheus SET search_path = prometheus, pg_catalog""")
     query("CREATE DATABASE bare")
     query("CREATE SCHEMA tools; ALTER EXTENSION pg_session_memory "

@@ -64,6 +64,13 @@ def recipes(language):
                       re.MULTILINE | re.DOTALL)
 
 
+def readme_query(word):
+    """The README's statement that has a word."""
+    found, = [statement for block in recipes("sql")
+              for statement in block.split(";") if word in statement]
+    return found
+
+
 def wait_until(condition, timeout=120):
     """Waits for a condition, and returns its last value.  The time is for a
     machine that does a lot else; who waits in vain has failed anyway."""
