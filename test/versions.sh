@@ -74,17 +74,20 @@ packages_of()
 		"libipc-run-perl pgbouncer python3-psycopg2 procps"
 }
 
-# Where a suite has one of these, tests need not install it at each run
+# Where a suite has one of these, tests need not install it at each run: those
+# of clients say in their docstrings what they need.
 optional_packages_of()
 {
-	echo "postgresql-$1-cron cppcheck sqlsmith" \
-		"python3-aiopg python3-psycopg python3-psycopg-pool" \
-		"python3-sqlalchemy python3-memory-profiler python3-objgraph" \
-		"nodejs node-pg node-pg-pool default-jdk-headless" \
-		"libpostgresql-jdbc-java libhikaricp-java libslf4j-java" \
-		"prometheus prometheus-postgres-exporter prometheus-sql-exporter" \
-		"check-postgres"
+	echo "cppcheck sqlsmith $client_packages" | sed "s/MAJOR/$1/g"
 }
+
+client_packages=$(
+	for file in "$project"/test/clients/*.py; do
+		tr '\n' ' ' <"$file" |
+			sed -nE 's/.*Debian packages: ([^.]*)\..*/\1/p'
+		echo
+	done | tr -s ', ' '\n' | sort -u | tr '\n' ' ')
+export client_packages
 
 # Changes with everything that decides how a chroot comes out
 recipe_of()
