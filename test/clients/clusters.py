@@ -134,7 +134,12 @@ def refusals(server):
 FUNCTIONS = {
     "pg_session_memory()": "SELECT count(*) > 1 FROM {f}()",
     "pg_session_memory_contexts(integer)":
-        "SELECT count(*) > 50 FROM {f}({pid})",
+        "SELECT count(c) > 50 FROM {f}({pid}) AS c",
+    "pg_session_memory_context_columns(integer,integer)":
+        "SELECT count(total_bytes) > 50 AND count(name) = 0 FROM {f}({pid}, 32)",
+    # The planner calls it.
+    "pg_session_memory_contexts_support(internal)":
+        "SELECT count(*) > 50 FROM pg_session_memory_contexts({pid})",
     "pg_session_memory_measure(integer,timestamp with time zone)":
         "SELECT (m).context_bytes > 0 FROM (SELECT {f}(pid, backend_start) m "
         "FROM pg_stat_activity WHERE pid = {pid}) t",

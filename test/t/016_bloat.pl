@@ -149,7 +149,7 @@ is(rows_for('worker'), 1, 'permissions: the role itself');
 is(rows_for('monitor'), 1, 'permissions: pg_monitor');
 is(rows_for('other'), 0, 'permissions: nobody else');
 
-# What the README has a cron job do
+# What a cron job does
 $observer->query_safe(
 	'CREATE TABLE memory_alert AS
 		SELECT now() AS at, * FROM pg_session_memory_bloat WITH NO DATA');
