@@ -21,6 +21,7 @@
 #include "server_process.h"
 #include "session_report.h"
 #include "session_slot.h"
+#include "tuple_writer.h"
 
 PG_FUNCTION_INFO_V1(pg_session_memory_get_bloat);
 
@@ -77,6 +78,7 @@ pg_session_memory_get_bloat(PG_FUNCTION_ARGS)
 
 	module_require_preloaded();
 	InitMaterializedSRF(fcinfo, 0);
+	tuple_writer_require_columns(rsinfo->setDesc, BLOAT_COLUMNS);
 
 	for (int slot = 0; slot < pgsm_process_slots(); slot++)
 	{

@@ -18,6 +18,7 @@
 
 #include "category_sums.h"
 #include "foreign_text.h"
+#include "tuple_writer.h"
 
 PG_FUNCTION_INFO_V1(pg_session_memory_categories);
 
@@ -86,6 +87,7 @@ pg_session_memory_categories(PG_FUNCTION_ARGS)
 	int			count;
 
 	InitMaterializedSRF(fcinfo, 0);
+	tuple_writer_require_columns(rsinfo->setDesc, CATEGORIES_COLUMNS);
 
 	work = AllocSetContextCreate(CurrentMemoryContext,
 								 "pg_session_memory categories",

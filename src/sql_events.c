@@ -17,6 +17,7 @@
 #include "event_ring.h"
 #include "foreign_text.h"
 #include "server_process.h"
+#include "tuple_writer.h"
 
 PG_FUNCTION_INFO_V1(pg_session_memory_get_events);
 PG_FUNCTION_INFO_V1(pg_session_memory_reset_events);
@@ -55,6 +56,7 @@ pg_session_memory_get_events(PG_FUNCTION_ARGS)
 
 	module_require_preloaded();
 	InitMaterializedSRF(fcinfo, 0);
+	tuple_writer_require_columns(rsinfo->setDesc, EVENTS_COLUMNS);
 	count = event_ring_read(&events);
 
 	for (int i = count - 1; i >= 0; i--)

@@ -23,6 +23,7 @@
 #include "context_tally.h"
 #include "foreign_text.h"
 #include "observed_process.h"
+#include "tuple_writer.h"
 
 PG_FUNCTION_INFO_V1(pg_session_memory_idents);
 
@@ -110,6 +111,7 @@ pg_session_memory_idents(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("\"max_rows\" must not be negative")));
 	InitMaterializedSRF(fcinfo, 0);
+	tuple_writer_require_columns(rsinfo->setDesc, IDENTS_COLUMNS);
 
 	work = AllocSetContextCreate(CurrentMemoryContext,
 								 "pg_session_memory idents",

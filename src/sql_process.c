@@ -13,6 +13,7 @@
 
 #include "process_memory.h"
 #include "server_process.h"
+#include "tuple_writer.h"
 
 PG_FUNCTION_INFO_V1(pg_session_memory_process);
 
@@ -37,6 +38,7 @@ pg_session_memory_process(PG_FUNCTION_ARGS)
 
 	if (get_call_result_type(fcinfo, NULL, &descriptor) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
+	tuple_writer_require_columns(descriptor, PROCESS_COLUMNS);
 
 	if (!server_process_find(pid, &process))
 	{

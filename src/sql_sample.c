@@ -30,6 +30,7 @@
 #include "observed_process.h"
 #include "pg_compat.h"
 #include "process_memory.h"
+#include "tuple_writer.h"
 
 PG_FUNCTION_INFO_V1(pg_session_memory_sample);
 
@@ -206,6 +207,7 @@ pg_session_memory_sample(PG_FUNCTION_ARGS)
 		if (get_call_result_type(fcinfo, NULL,
 								 &state->descriptor) != TYPEFUNC_COMPOSITE)
 			elog(ERROR, "return type must be a row type");
+		tuple_writer_require_columns(state->descriptor, SAMPLE_COLUMNS);
 		state->descriptor = BlessTupleDesc(state->descriptor);
 		state->every_ms = every_ms;
 		if (observed_process_open(PG_GETARG_INT32(0), MEMORY_READER_WALK,

@@ -23,6 +23,7 @@
 #include "server_process.h"
 #include "session_slot.h"
 #include "settings.h"
+#include "tuple_writer.h"
 
 PG_FUNCTION_INFO_V1(pg_session_memory_measure);
 
@@ -110,6 +111,7 @@ measure_state(FunctionCallInfo fcinfo)
 	if (get_call_result_type(fcinfo, NULL,
 							 &state->descriptor) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
+	tuple_writer_require_columns(state->descriptor, MEASURE_COLUMNS);
 	state->descriptor = BlessTupleDesc(state->descriptor);
 	state->reader = memory_reader_open(MEMORY_READER_WALK);
 	MemoryContextSwitchTo(caller);

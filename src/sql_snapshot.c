@@ -37,6 +37,7 @@
 #include "foreign_text.h"
 #include "observed_process.h"
 #include "process_memory.h"
+#include "tuple_writer.h"
 
 PG_FUNCTION_INFO_V1(pg_session_memory_snapshot);
 PG_FUNCTION_INFO_V1(pg_session_memory_snapshot_paths);
@@ -375,6 +376,7 @@ pg_session_memory_snapshot_paths(PG_FUNCTION_ARGS)
 
 	check_snapshot(snapshot);
 	InitMaterializedSRF(fcinfo, 0);
+	tuple_writer_require_columns(rsinfo->setDesc, PATHS_COLUMNS);
 
 	iterator = JsonbIteratorInit(snapshot_object(&snapshot->root, "paths"));
 	(void) JsonbIteratorNext(&iterator, &value, false);

@@ -20,6 +20,7 @@
 #include "server_process.h"
 #include "session_slot.h"
 #include "session_trim.h"
+#include "tuple_writer.h"
 
 PG_FUNCTION_INFO_V1(pg_session_memory_trim);
 PG_FUNCTION_INFO_V1(pg_session_memory_trim_other);
@@ -46,6 +47,7 @@ pg_session_memory_trim(PG_FUNCTION_ARGS)
 
 	if (get_call_result_type(fcinfo, NULL, &descriptor) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
+	tuple_writer_require_columns(descriptor, TRIM_COLUMNS);
 	descriptor = BlessTupleDesc(descriptor);
 
 	session_trim(PG_GETARG_BOOL(0), &result);

@@ -16,20 +16,33 @@
 										  BITMAPLEN(columns)) + \
 								 (columns) * 2 * sizeof(int64))
 
+static void
+refuse_version(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_DATATYPE_MISMATCH),
+			 errmsg("the library of pg_session_memory and its SQL objects are not of one version"),
+			 errhint("Use ALTER EXTENSION pg_session_memory UPDATE, and reconnect where the library was replaced.")));
+}
+
+void
+tuple_writer_require_columns(TupleDesc descriptor, int columns)
+{
+	if (descriptor->natts != columns)
+		refuse_version();
+}
+
 void
 tuple_writer_init(TupleWriter *writer, TupleDesc descriptor,
 				  const Oid *types, int columns)
 {
-	bool		agrees = descriptor->natts == columns;
-
-	for (int i = 0; agrees && i < columns; i++)
-		agrees = TupleDescAttr(descriptor, i)->atttypid == types[i] &&
-			!TupleDescAttr(descriptor, i)->attisdropped;
-	if (!agrees)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATATYPE_MISMATCH),
-				 errmsg("the library of pg_session_memory and its SQL objects are not of one version"),
-				 errhint("Use ALTER EXTENSION pg_session_memory UPDATE, and reconnect where the library was replaced.")));
+	tuple_writer_require_columns(descriptor, columns);
+	for (int i = 0; i < columns; i++)
+	{
+		if (TupleDescAttr(descriptor, i)->atttypid != types[i] ||
+			TupleDescAttr(descriptor, i)->attisdropped)
+			refuse_version();
+	}
 
 	memset(writer, 0, sizeof(TupleWriter));
 	writer->columns = columns;

@@ -29,6 +29,13 @@ typedef struct TupleWriter
 } TupleWriter;
 
 /*
+ * For functions that fill arrays of so many values themselves.  Raises
+ * datatype_mismatch (42804) if the descriptor has another number of columns:
+ * more of them would be read from behind the arrays.
+ */
+extern void tuple_writer_require_columns(TupleDesc descriptor, int columns);
+
+/*
  * Prepares a writer of rows of these types.  Raises datatype_mismatch (42804)
  * if they are not those of the descriptor: then library and SQL script are
  * not of one version.  Allocates in the current memory context.
