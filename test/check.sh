@@ -3,11 +3,12 @@
 # check.sh
 #	  Every test of the project, on private servers.
 #
-#	test/check.sh [build|style|regress|tap|clients]...
+#	test/check.sh [build|style|regress|tap|clients|stress]...
 #
 # All parts without an argument.  Packages that are missing are installed; see
 # private_server.sh for that, and for what PG_MAJOR, KEEP and TMPDIR do.
-# Nothing is written to the checkout.
+# Nothing is written to the checkout.  PGSM_STRESS_SECONDS is how long stress
+# takes, 20 by default.
 #
 # The last line is "N passed, M failed", with ", K skipped" where something
 # was, and the status is zero only if M is.
@@ -422,36 +423,49 @@ check_tap()
 
 check_clients()
 {
-	local log=$PRIVATE_DIR/clients.output status=0 line
+	heading "Drivers and poolers"
+	count_lines clients "$PRIVATE_SOURCE/test/clients/run"
+}
+
+# count_lines PART COMMAND...: counts the tests of a script by its lines "ok
+# NAME", "not ok NAME: WHY" and "skip NAME: REASON".
+count_lines()
+{
+	local part=$1 log=$PRIVATE_DIR/$1.lines status=0 line
 	local before=$((passed + failed + skipped)) failed_before=$failed
 
-	heading "Drivers and poolers"
-	if [[ ! -x $PRIVATE_SOURCE/test/clients/run ]]; then
-		skip "drivers and poolers" "there is no test/clients/run"
-		return
-	fi
-
+	shift
 	# It shares this script's work directory, and is told so by the
 	# environment.
-	follow "$log" env --default-signal=INT,QUIT \
-		"$PRIVATE_SOURCE/test/clients/run" || status=$?
+	follow "$log" env --default-signal=INT,QUIT "$@" || status=$?
 
 	while IFS= read -r line; do
 		case $line in
 			"ok "*) passed=$((passed + 1)) ;;
 			"not ok "*)
 				failed=$((failed + 1))
-				failures+=("clients: ${line#not ok }")
+				failures+=("$part: ${line#not ok }")
 				;;
 			"skip "*) skipped=$((skipped + 1)) ;;
 		esac
 	done <"$log"
 
 	if [[ $((passed + failed + skipped)) -eq $before ]]; then
-		fail "clients: test/clients/run reported no test, status $status"
+		fail "$part: ${1##*/} reported no test, status $status"
 	elif [[ $status -ne 0 && $failed -eq $failed_before ]]; then
-		fail "clients: test/clients/run ended with status $status"
+		fail "$part: ${1##*/} ended with status $status"
 	fi
+}
+
+# ---------------------------------------------------------------------------
+# stress: a hundred sessions at once
+# ---------------------------------------------------------------------------
+
+check_stress()
+{
+	heading "Stress"
+	count_lines stress "$PRIVATE_SOURCE/test/stress.sh" \
+		"${PGSM_STRESS_SECONDS:-20}"
 }
 
 # ---------------------------------------------------------------------------
@@ -460,13 +474,13 @@ main()
 {
 	local parts=("$@") part
 
-	[[ ${#parts[@]} -gt 0 ]] || parts=(build style regress tap clients)
+	[[ ${#parts[@]} -gt 0 ]] || parts=(build style regress tap clients stress)
 	for part in "${parts[@]}"; do
 		case $part in
-			build | style | regress | tap | clients) ;;
+			build | style | regress | tap | clients | stress) ;;
 			*)
 				unset -f private_at_exit
-				private_say "usage: $0 [build|style|regress|tap|clients]..."
+				private_say "usage: $0 [build|style|regress|tap|clients|stress]..."
 				exit 2
 				;;
 		esac
