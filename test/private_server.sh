@@ -261,7 +261,7 @@ private_prepare()
 
 	# Settings of the caller's own servers are none of ours.
 	for variable in "${!PG@}"; do
-		[[ $variable != PG[A-Z]* ]] || unset "$variable"
+		[[ $variable != PG[A-Z]* || $variable == PGSM_* ]] || unset "$variable"
 	done
 
 	private_choose_user
