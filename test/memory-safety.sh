@@ -61,7 +61,8 @@ sanitizer_options()
 	local common="log_path=$PRIVATE_DIR/findings/$1:print_stacktrace=1"
 
 	common+=":disable_coredump=1:abort_on_error=1"
-	export ASAN_OPTIONS="$common:detect_leaks=0:detect_stack_use_after_return=0"
+	export ASAN_OPTIONS="$common:detect_leaks=0"
+	ASAN_OPTIONS+=":detect_stack_use_after_return=0:verify_asan_link_order=0"
 	export UBSAN_OPTIONS="$common"
 }
 

@@ -139,12 +139,12 @@ churn()
 	private_run pgbench -n -C -c 4 -T 100000 -f "$script" >/dev/null 2>&1
 }
 
-# run_sqlsmith ROLE QUERIES
+# run_sqlsmith ROLE QUERIES SEED
 run_sqlsmith()
 {
 	local log=$PRIVATE_DIR/sqlsmith.$1 status=0
 
-	private_run sqlsmith --seed="${SEED:-1}" --exclude-catalog --verbose \
+	private_run sqlsmith --seed="$3" --exclude-catalog --verbose \
 		--max-queries="$2" \
 		--target="host=$PGHOST port=$PGPORT dbname=postgres user=$1" \
 		>"$log" 2>&1 || status=$?
@@ -191,8 +191,8 @@ main()
 	churn &
 	churning=$!
 
-	run_sqlsmith seeing $((queries / 2))
-	run_sqlsmith blind $((queries - queries / 2))
+	run_sqlsmith seeing $((queries / 2)) "${SEED:-1}"
+	run_sqlsmith blind $((queries - queries / 2)) "$((${SEED:-1} + 1))"
 
 	kill "$churning" 2>/dev/null || true
 	wait "$churning" 2>/dev/null || true
