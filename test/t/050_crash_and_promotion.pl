@@ -62,17 +62,21 @@ sub check_clean
 	$_->quit foreach @sessions, $observer;
 }
 
-# The server has ended all sessions and begun anew.
+# The server has ended all sessions and begun anew.  It may take some queries
+# before it knows that it has to.
 sub wait_for_restart
 {
 	my ($offset, $what) = @_;
+	my $anew = qr/all server processes terminated; reinitializing/;
 
+	foreach my $try (1 .. 10 * $PostgreSQL::Test::Utils::timeout_default)
+	{
+		last if log_since($node, $offset) =~ $anew;
+		select undef, undef, undef, 0.1;
+	}
+	like(log_since($node, $offset), $anew, "$what: the server began anew");
 	ok( $node->poll_query_until('postgres', 'SELECT true'),
-		"$what: the server is there again");
-	like(
-		log_since($node, $offset),
-		qr/all server processes terminated; reinitializing/,
-		"$what: it began anew");
+		"$what: it is there again");
 }
 
 #
