@@ -148,7 +148,7 @@ main()
 	private_install
 
 	# They are slow.
-	export PG_TEST_TIMEOUT_DEFAULT=900
+	export PG_TEST_TIMEOUT_DEFAULT=300
 	for part in "${parts[@]}"; do
 		run_part "$part"
 	done
