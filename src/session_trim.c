@@ -66,8 +66,13 @@ session_trim_begin(bool caches, TrimResult *result)
 	}
 }
 
-void
-session_trim_finish(TrimResult *result)
+/*
+ * Gives back what malloc keeps free, and tells of the trim.  An event is left
+ * out for who trims the own session for nothing, perhaps in a loop: it would
+ * displace others.
+ */
+static void
+finish_trim(TrimResult *result, bool own_call)
 {
 	SlotData   *slot = session_slot_mine();
 	char		released[PRETTY_BYTES];
@@ -92,8 +97,10 @@ session_trim_finish(TrimResult *result)
 	slot->trimmed_bytes += result->released_bytes;
 	session_slot_end();
 
-	event_ring_add(EVENT_TRIMMED, NULL, result->released_bytes, -1,
-				   result->context_bytes_after);
+	if (!own_call || result->released_bytes > 0 ||
+		result->anon_bytes_after < 0)
+		event_ring_add(EVENT_TRIMMED, NULL, result->released_bytes, -1,
+					   result->context_bytes_after);
 	ereport(DEBUG1,
 			(errmsg_internal("session memory trimmed: %s given back in %.1f ms, catalog caches %s",
 							 pretty_bytes(result->released_bytes, released),
@@ -102,10 +109,16 @@ session_trim_finish(TrimResult *result)
 }
 
 void
+session_trim_finish(TrimResult *result)
+{
+	finish_trim(result, false);
+}
+
+void
 session_trim(bool caches, TrimResult *result)
 {
 	session_trim_begin(caches, result);
-	session_trim_finish(result);
+	finish_trim(result, true);
 }
 
 uint64

@@ -12,6 +12,7 @@
 #include "postgres.h"
 
 #include "fmgr.h"
+#include "miscadmin.h"
 
 #include "event_ring.h"
 #include "session_measure.h"
@@ -85,6 +86,11 @@ pg_session_memory_recycle(PG_FUNCTION_ARGS)
 	session_measure(&measure, true, true);
 	if (session_measure_excess(&measure, &excess))
 	{
+		/* A function of an index must not end the session that analyzes it. */
+		if (InSecurityRestrictedOperation())
+			ereport(ERROR,
+					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+					 errmsg("cannot end the session within security-restricted operation")));
 		event_ring_add(EVENT_RECYCLED, excess.context, excess.bytes,
 					   excess.threshold_bytes, measure.bytes);
 		raise_excess(FATAL, &excess, " It ends so that a fresh one takes its place.");

@@ -28,6 +28,7 @@ my %calls = (
 	'pg_session_memory()' => [''],
 	'pg_session_memory_categories(integer)' => [ '', $pid ],
 	'pg_session_memory_check()' => [''],
+	'pg_session_memory_context_columns(integer, integer)' => ["$pid, 1"],
 	'pg_session_memory_contexts(integer)' => [ '', $pid ],
 	'pg_session_memory_diff(jsonb, jsonb)' => [
 		"SCHEMA.pg_session_memory_snapshot(), SCHEMA.pg_session_memory_snapshot($pid)"
@@ -55,7 +56,7 @@ my %calls = (
 # This one would take the row from those that come after it.
 my @last = ('pg_session_memory_reset_events()');
 
-# What belongs to the extension
+# What belongs to the extension, but for what only the server can call
 sub members
 {
 	my ($session) = @_;
@@ -72,6 +73,7 @@ sub members
 				ON d.classid = 'pg_class'::regclass AND c.oid = d.objid
 			JOIN pg_namespace n ON n.oid = coalesce(c.relnamespace, p.pronamespace)
 		WHERE e.extname = 'pg_session_memory'
+			AND p.prorettype IS DISTINCT FROM 'internal'::regtype
 		ORDER BY 2, 3));
 }
 

@@ -50,7 +50,8 @@ sub outcome
 #
 my @with_pid = split /\n/, $session{$superuser}->query_safe(
 	q(SELECT p.proname || '(%s' || CASE WHEN p.pronargs - p.pronargdefaults > 1
-			THEN ', NULL' ELSE '' END || ')'
+			THEN CASE WHEN p.proisstrict THEN ', 1' ELSE ', NULL' END
+			ELSE '' END || ')'
 	FROM pg_proc p JOIN pg_depend d ON d.objid = p.oid
 		AND d.classid = 'pg_proc'::regclass AND d.deptype = 'e'
 		JOIN pg_extension e ON e.oid = d.refobjid
@@ -223,6 +224,33 @@ is( $session{$superuser}->query_safe(
 # The wait may have added one.
 cmp_ok($session{$superuser}->query_safe($trims) - $before,
 	'<=', 2, 'a flood of requests: one trim for all of them');
+
+# Who trims for nothing, again and again, displaces nobody's event.
+$session{nobody_special}->query_safe(
+	'SELECT count(f) FROM (SELECT pg_session_memory_trim(false) AS f
+		FROM generate_series(1, 100)) t');
+cmp_ok(
+	$session{$superuser}->query_safe(
+		"SELECT count(*) FROM pg_session_memory_events
+		WHERE pid = $pid{nobody_special} AND kind = 'trimmed'"),
+	'<', 50, 'a flood of trims: no event for those that gave nothing back');
+
+#
+# A function of an index cannot end the session of who analyzes the table.
+#
+$session{$superuser}
+  ->query_safe('GRANT CREATE ON SCHEMA public TO nobody_special');
+$session{nobody_special}->query_safe(
+	q(CREATE FUNCTION ends(a int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS
+		'BEGIN PERFORM public.pg_session_memory_recycle(); RETURN a; END';
+	CREATE TABLE trap AS SELECT g AS a FROM generate_series(1, 100) AS g;
+	CREATE INDEX ON trap (ends(a))));
+$session{$superuser}->query_safe(
+	"SET pg_session_memory.session_threshold = '100kB'");
+is(outcome($superuser, 'ANALYZE trap'),
+	'SQLSTATE 42501', 'recycle() in a function of an index is refused');
+is($session{$superuser}->query_safe('SELECT pg_backend_pid()'),
+	$pid{$superuser}, 'and the session goes on');
 
 $_->quit foreach values %session;
 $node->stop;
