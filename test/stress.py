@@ -254,7 +254,7 @@ LOOKS = [
     "SELECT count(*) FROM pg_session_memory_bloat",
     "SELECT count(*) FROM pg_session_memory_events",
 ] + [
-    f"SELECT count(*) FROM pg_stat_activity a, LATERAL {function} AS f"
+    f"SELECT count(f) FROM pg_stat_activity a, LATERAL {function} AS f"
     for function in (
         "pg_session_memory_contexts(a.pid)",
         "pg_session_memory_categories(a.pid)",
