@@ -1,151 +1,179 @@
 #!/usr/bin/python3
-"""Looking: the time to read a session's contexts, beside what PostgreSQL has.
+"""Looking at oneself, and at another session; run.sh runs this.
 
-Connects with libpq's environment (PGHOST, PGPORT, PGUSER, PGDATABASE) to a
-server where CREATE EXTENSION pg_session_memory is done, makes sessions of
-several sizes, and prints medians of interleaved rounds:
+look.py ROUNDS MAX_CONTEXTS OUTPUT
 
-  own     pg_session_memory_contexts() in the session itself
-  core    pg_backend_memory_contexts in the session itself
-  other   pg_session_memory_contexts(pid) from another session, which also
-          counts all its free chunks
-  walk    the figures of the view for that session, from another session
+Makes sessions of several sizes with PREPARE, and has them and an observer ask,
+in turns:
 
-Times are of the process that does the work, as the kernel counts them in
-/proc/<pid>/schedstat: on a busy machine they repeat better than the clock's.
-Then the view over many idle sessions, by the clock, and the CPU that a
-session spent while it was observed 1,000 times.
+  self, core    in the session itself: pg_session_memory_contexts() and
+                pg_backend_memory_contexts
+  other         in the observer: pg_session_memory_contexts(pid)
+  walk          in the observer: the figures of the view for that session
+
+each as "count", SELECT count(*), sum(total_bytes), for which the planner asks
+our function for two columns only, and as "all", SELECT count(c) of whole rows,
+for which every column has to be there.  Times are CPU of the process that does
+the work, as the kernel counts it in /proc/PID/schedstat; small ones are of
+many queries in a row.
+
+Then what the observed session itself spends: under all our looks at it
+together, and under pg_log_backend_memory_contexts(pid); and the system calls
+of a look, counted by strace.
 """
-import statistics
+import shutil
+import signal
+import subprocess
 import sys
+import tempfile
 import time
 
-import psycopg2
+from sessions import (connect, cpu_ns, prepare_statements, progress, ratios,
+                      run, save, shuffled, spread)
 
-ROUNDS = int(sys.argv[1]) if len(sys.argv) > 1 else 15
-PARTITIONS = 3000
-STATEMENTS = 30000
+# Contexts, about; 0 is a fresh session.
+SIZES = (0, 1000, 6000, 66000, 300000)
+COUNT = "SELECT count(*), sum(total_bytes) FROM {} c"
+ALL = "SELECT count(c) FROM {} c"
 
-
-def connect(name):
-    conn = psycopg2.connect(application_name=name, dbname="postgres")
-    conn.autocommit = True
-    return conn
-
-
-def run(conn, sql):
-    with conn.cursor() as cur:
-        cur.execute(sql)
-        return cur.fetchall() if cur.description else None
+# Contexts that a measurement should be about, so that a small one is long
+# enough.
+CONTEXTS_A_MEASUREMENT = 6000
 
 
-def partitions(conn):
-    if run(conn, "SELECT 1 FROM pg_class WHERE relname = 'part'"):
-        return
-    run(conn, "CREATE TABLE part (a int, b int) PARTITION BY RANGE (a)")
-    run(conn, "CREATE INDEX ON part (a)")
-    run(conn, "CREATE INDEX ON part (b)")
-    for first in range(0, PARTITIONS, 500):
-        run(conn, f"""DO $$ BEGIN FOR i IN {first}..{first + 499} LOOP
-            EXECUTE format('CREATE TABLE part_%s PARTITION OF part FOR VALUES
-            FROM (%s) TO (%s)', i, i, i + 1); END LOOP; END $$""")
+def open_session():
+    connection = connect()
+    # The rows of neither side are to go to a file.
+    run(connection, "SET work_mem = '1GB'")
+    return connection
 
 
-def fresh(conn):
-    pass
+def count_contexts(connection):
+    return run(connection, COUNT.format("pg_session_memory_contexts()"))[0]
 
 
-def many_partitions(conn):
-    run(conn, "SELECT count(*) FROM part WHERE b = 1")
+def make_size(connection, size):
+    """Prepares statements until there are so many contexts."""
+    missing = size - count_contexts(connection)[0]
+    if missing > 0:
+        prepare_statements(connection, 1, missing // 2)
 
 
-def many_statements(conn):
-    run(conn, f"""DO $$ BEGIN FOR i IN 1..{STATEMENTS} LOOP
-        EXECUTE format('PREPARE s%s AS SELECT relname FROM pg_class WHERE
-        oid = %s', i, i); END LOOP; END $$""")
+def calls_of(observer, sql):
+    """process_vm_readv calls of a query, or None where strace cannot."""
+    times = 3
+    pid = observer.get_backend_pid()
+    if shutil.which("strace") is None:
+        return None
+    with tempfile.NamedTemporaryFile(mode="r") as output:
+        with subprocess.Popen(
+                ["strace", "-q", "-c", "-e", "trace=process_vm_readv",
+                 "-o", output.name, "-p", str(pid)],
+                stderr=subprocess.PIPE, text=True) as strace:
+            try:
+                while not _is_traced(pid):
+                    if strace.poll() is not None:
+                        progress("skip system calls of a look: " +
+                                 strace.stderr.read().strip())
+                        return None
+                    time.sleep(0.01)
+                for _ in range(times):
+                    run(observer, sql)
+            finally:
+                if strace.poll() is None:
+                    strace.send_signal(signal.SIGINT)
+        lines = [line.split() for line in output
+                 if line.rstrip().endswith(" process_vm_readv")]
+    # % time, seconds, usecs/call, calls, and errors where there were some
+    return int(lines[0][3]) / times if lines else 0
 
 
-def cpu_ns(pid):
-    with open(f"/proc/{pid}/schedstat") as file:
-        return int(file.read().split()[0])
+def _is_traced(pid):
+    with open(f"/proc/{pid}/status", encoding="ascii") as file:
+        return any(line.startswith("TracerPid:") and line.split()[1] != "0"
+                   for line in file)
 
 
-def cpu_ms(conn, sql):
-    before = cpu_ns(conn.get_backend_pid())
-    rows = run(conn, sql)
-    return (cpu_ns(conn.get_backend_pid()) - before) / 1e6, rows
+def log_once(observer, pid):
+    """Milliseconds until the session has logged its contexts, and of its CPU
+    meanwhile."""
+    before = cpu_ns(pid)
+    began = time.perf_counter()
+    run(observer, f"SELECT pg_log_backend_memory_contexts({pid})")
+    while cpu_ns(pid) == before:
+        if time.perf_counter() - began > 60:
+            sys.exit("a session did not log its memory contexts")
+    took = time.perf_counter() - began
+    return took * 1e3, (cpu_ns(pid) - before) / 1e6
 
 
-def one_session(observer, name, work):
-    total = "SELECT count(*), sum(total_bytes) FROM "
-    conn = connect(name)
-    run(conn, "SET work_mem = '64MB'")
-    work(conn)
-    pid = conn.get_backend_pid()
+def look(observer, size, rounds):
+    session = open_session()
+    make_size(session, size)
+    pid = session.get_backend_pid()
+    contexts, size_bytes = count_contexts(session)
+    repeat = max(1, CONTEXTS_A_MEASUREMENT // contexts)
+    ours = "pg_session_memory_contexts({})"
     queries = {
-        "own": (conn, total + "pg_session_memory_contexts()"),
-        "core": (conn, total + "pg_backend_memory_contexts"),
-        "other": (observer, total + f"pg_session_memory_contexts({pid})"),
+        "self count": (session, COUNT.format(ours.format(""))),
+        "self all": (session, ALL.format(ours.format(""))),
+        "core count": (session, COUNT.format("pg_backend_memory_contexts")),
+        "core all": (session, ALL.format("pg_backend_memory_contexts")),
+        "other count": (observer, COUNT.format(ours.format(pid))),
+        "other all": (observer, ALL.format(ours.format(pid))),
         "walk": (observer, "SELECT contexts, context_bytes FROM "
                  f"pg_session_memory_measure({pid}, NULL)"),
     }
-    times = {key: [] for key in queries}
-    for where, sql in queries.values():
-        run(where, sql)
-    for _ in range(ROUNDS):
-        for key, (where, sql) in queries.items():
-            ms, rows = cpu_ms(where, sql)
-            times[key].append(ms)
-    count, size = rows[0]
-    mid = {key: statistics.median(ms) for key, ms in times.items()}
-    print(f"{name:<12}{count:>9}{size / 1e6:>8.1f}"
-          f"{mid['own']:>9.2f}{mid['core']:>9.2f}{mid['other']:>10.2f}"
-          f"{mid['walk']:>9.2f}{mid['own'] / mid['core']:>10.2f}"
-          f"{mid['other'] / mid['core']:>11.2f}"
-          f"{mid['walk'] * 1e3 / count:>12.2f}", flush=True)
-    conn.close()
+    times = {name: [] for name in queries}
+    for connection, sql in queries.values():
+        run(connection, sql)
+    for number in range(rounds):
+        for name in shuffled(queries, number):
+            connection, sql = queries[name]
+            worker = connection.get_backend_pid()
+            before = cpu_ns(worker)
+            for _ in range(repeat):
+                run(connection, sql)
+            times[name].append((cpu_ns(worker) - before) / 1e6 / repeat)
 
-
-def many_sessions(observer, number):
-    pool = [connect("idle") for _ in range(number)]
-    for conn in pool:
-        run(conn, "SELECT count(*) FROM pg_class")
-    times = []
-    for _ in range(ROUNDS):
-        start = time.perf_counter()
-        rows = run(observer, "SELECT count(*), sum(context_bytes), "
-                   "count(*) FILTER (WHERE source = 'live') "
-                   "FROM pg_session_memory")
-        times.append((time.perf_counter() - start) * 1e3)
-    print(f"the view over {rows[0][0]} processes ({rows[0][2]} live): "
-          f"{statistics.median(times):.1f} ms, "
-          f"{min(times):.1f} to {max(times):.1f}")
-
-    pid = pool[0].get_backend_pid()
+    observations = 0
     before = cpu_ns(pid)
-    for _ in range(500):
-        run(observer, f"SELECT FROM pg_session_memory_measure({pid}, NULL)")
-        run(observer, f"SELECT count(*) FROM pg_session_memory_contexts({pid})")
-    print("CPU that a session spent while it was observed 1,000 times: "
-          f"{cpu_ns(pid) - before} ns")
-    for conn in pool:
-        conn.close()
+    for connection, sql in queries.values():
+        if connection is observer:
+            for _ in range(rounds):
+                run(observer, sql)
+                observations += 1
+    lost = cpu_ns(pid) - before
+
+    logged = [log_once(observer, pid) for _ in range(rounds)]
+    result = {
+        "contexts": contexts, "bytes": int(size_bytes),
+        "ms": {name: spread(values) for name, values in times.items()},
+        # each beside what PostgreSQL has for the same query
+        "ratio": {name: ratios(times[name], times["core " + name.split()[1]])
+                  for name in times if name.split()[0] in ("self", "other")},
+        "observations": observations, "lost_ns": lost,
+        "log_ms": spread([ms for ms, _ in logged]),
+        "log_lost_ms": spread([ms for _, ms in logged]),
+        "walk_us_a_context":
+            [ms * 1e3 / contexts for ms in spread(times["walk"])],
+        "calls": {name: calls_of(observer, queries[name][1])
+                  for name in ("walk", "other all")},
+    }
+    session.close()
+    return result
 
 
 def main():
-    observer = connect("observer")
-    partitions(observer)
-    observer.close()
-    observer = connect("observer")
-    run(observer, "SET work_mem = '64MB'")
-    print("CPU milliseconds, medians of", ROUNDS, "rounds")
-    print(f"{'session':<12}{'contexts':>9}{'MB':>8}"
-          f"{'own':>9}{'core':>9}{'other':>10}{'walk':>9}"
-          f"{'own/core':>10}{'other/core':>11}{'walk us/ctx':>12}")
-    for name, work in (("fresh", fresh), ("partitions", many_partitions),
-                       ("prepared", many_statements)):
-        one_session(observer, name, work)
-    many_sessions(observer, 500)
+    rounds, most = int(sys.argv[1]), int(sys.argv[2])
+    observer = open_session()
+    results = []
+    for size in SIZES:
+        if size <= most:
+            progress(f"a session with {size or 100:,} contexts")
+            results.append(look(observer, size, rounds))
+    save(sys.argv[3], results)
 
 
-main()
+if __name__ == "__main__":
+    main()

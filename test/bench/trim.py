@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """What trimming a session gives, and what it costs; trim.sh runs this.
 
-trim.py workloads ROUNDS
+trim.py workloads ROUNDS [OUTPUT]
 
   For each workload four new sessions do the same work.  One is left as it is,
   one is trimmed without its caches, one with them, and one gets DISCARD ALL;
@@ -9,7 +9,7 @@ trim.py workloads ROUNDS
   (RssAnon), as the kernel says.  Times are of the CPU that the session's
   process used, page faults included, as the kernel counts them in schedstat:
   on a busy machine they repeat better than the clock's.  All figures are
-  medians of the rounds.
+  medians of the rounds; quartiles, too, go to OUTPUT as JSON.
 
 trim.py pool TRIALS HOST_WITHOUT HOST_WITH
 
@@ -34,7 +34,8 @@ import statistics
 import sys
 import time
 
-import psycopg2
+from sessions import (anon_mb, connect, cpu_ms, private_mb, progress, run,
+                      save, spread)
 
 PARTITIONS = 3000
 STATEMENTS = 10000
@@ -60,46 +61,9 @@ LESS_THROUGHPUT = 3.0           # per cent, at most
 # Sessions
 # ----------------------------------------------------------------------------
 
-def connect(host=None):
-    connection = psycopg2.connect(dbname="postgres", **(
-        {"host": host} if host else {}))
-    connection.autocommit = True
-    return connection
-
-
-def run(connection, sql):
-    with connection.cursor() as cursor:
-        cursor.execute(sql)
-        return cursor.fetchall() if cursor.description else None
-
-
-def figure(path, label):
-    """Sums what stands behind a label in /proc, in MB."""
-    with open(path, encoding="ascii") as file:
-        return sum(int(line.split()[1]) for line in file
-                   if line.startswith(label)) / 1024
-
-
-def anon_mb(connection):
-    return figure(f"/proc/{connection.get_backend_pid()}/status", "RssAnon:")
-
-
-def private_mb(connection):
-    return figure(f"/proc/{connection.get_backend_pid()}/smaps_rollup",
-                  "Private_")
-
-
-def cpu_ms(connection):
-    pid = connection.get_backend_pid()
-    with open(f"/proc/{pid}/schedstat", encoding="ascii") as file:
-        return int(file.read().split()[0]) / 1e6
-
-
 def timed(connection, sql):
     before = cpu_ms(connection)
     run(connection, sql)
-    # The client has its answer before the session is idle again.
-    time.sleep(0.05)
     return cpu_ms(connection) - before
 
 
@@ -280,7 +244,7 @@ def median_of(results, column):
     return statistics.median(result[column] for result in results)
 
 
-def workloads(rounds):
+def workloads(rounds, output=None):
     connection = connect()
     make_partitions(connection)
     make_functions(connection)
@@ -295,13 +259,37 @@ def workloads(rounds):
         for name, work, _, query in WORKLOADS:
             if work is compiled_queries and not with_compiler:
                 continue
-            print(f"round {number + 1}: {name}", file=sys.stderr)
+            progress(f"round {number + 1}: {name}")
             for treatment in TREATMENTS:
                 results.setdefault((name, treatment), []).append(
                     one_session(work, treatment, query))
 
     print_workloads(version, rounds, results)
+    if output:
+        save(output, summary(results))
     return 0
+
+
+def summary(results):
+    """What print_workloads prints, as data"""
+    rows = []
+    for name, _, next_name, _ in WORKLOADS:
+        if (name, None) not in results:
+            continue
+        row = {"workload": name, "next_query": next_name, "mb": {}, "ms": {},
+               "next_ms": {}}
+        row["mb"]["before"] = spread([
+            result[0] for treatment in TREATMENTS
+            for result in results[name, treatment]])
+        for treatment in TREATMENTS:
+            done = results[name, treatment]
+            key = treatment or "nothing"
+            row["mb"][key] = spread([result[1] for result in done])
+            row["ms"][key] = spread([result[2] for result in done])
+            if treatment != "DISCARD ALL":
+                row["next_ms"][key] = spread([result[3] for result in done])
+        rows.append(row)
+    return rows
 
 
 def print_workloads(version, rounds, results):
@@ -493,8 +481,8 @@ queries a second of CPU within {LESS_THROUGHPUT:.0f} % ({-less_throughput:+.1f} 
 
 
 def main():
-    if sys.argv[1:2] == ["workloads"] and len(sys.argv) == 3:
-        return workloads(int(sys.argv[2]))
+    if sys.argv[1:2] == ["workloads"] and len(sys.argv) in (3, 4):
+        return workloads(int(sys.argv[2]), *sys.argv[3:])
     if sys.argv[1:2] == ["pool"] and len(sys.argv) == 5:
         return pool(int(sys.argv[2]), sys.argv[3:5])
     return __doc__

@@ -16,8 +16,8 @@
 # Status 1 if the second one's memory at rest is not 2.5 times less, or its
 # throughput more than 3 per cent lower.
 #
-# Environment: ROUNDS of workloads (5), TRIALS of pool (2).  trim.py says what
-# is measured, and how.
+# Environment: ROUNDS of workloads (5), TRIALS of pool (2); RESULTS, a file for
+# those of workloads as JSON.  trim.py says what is measured, and how.
 
 set -euo pipefail
 
@@ -39,7 +39,7 @@ bench_workloads()
 	private_start trim "${settings[@]}" \
 		shared_preload_libraries=pg_session_memory
 	private_psql -c 'CREATE EXTENSION pg_session_memory'
-	bench workloads "${ROUNDS:-5}"
+	bench workloads "${ROUNDS:-5}" ${RESULTS:+"$RESULTS"}
 	private_stop trim
 }
 

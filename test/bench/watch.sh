@@ -25,7 +25,9 @@
 # the CPU time of a transaction with track on and off in turns, where a busy
 # machine adds more noise than there is to be seen.
 #
-# Status 1 if one of the limits below is passed.
+# Environment: ROUNDS of statement (3); RESULTS, a file that gets the rows of
+# statement, separated by tabs: what is loaded, instructions a statement, walks,
+# and those of the instructions that were for them.  Status 1 if one of the limits below is passed.
 
 set -euo pipefail
 
@@ -33,7 +35,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/../private_server.sh"
 
 readonly LIMIT=1.0				# per cent of instructions, ours with defaults
 readonly LARGE_LIMIT=1.1		# per cent of time: 1, and a measurement's fraction
-readonly ROUNDS=3				# statement
+readonly ROUNDS=${ROUNDS:-3}	# statement
 readonly PREPARED=33000			# two contexts each
 readonly LARGE_ROUNDS=5
 readonly LARGE_STATEMENTS=300000	# a round, some seconds
@@ -45,7 +47,8 @@ status=0
 # ---------------------------------------------------------------------------
 
 # count_instructions STATEMENTS [SETTING...]: prints all instructions that a
-# server executes for so many statements, and how often it walked.
+# server executes for so many statements, how often it walked, and how many of
+# the instructions were for that.
 count_instructions()
 {
 	local statements=$1 out=$PRIVATE_DIR/callgrind.out setting options=()
@@ -63,31 +66,36 @@ count_instructions()
 		private_die "the server did not run in valgrind"
 	}
 	# Functions have numbers, and a name where the file has them first; a line
-	# calls=COUNT follows the number of the function that is called.
+	# calls=COUNT follows the number of the function that is called, and a line
+	# with the instructions of all these calls follows that.
 	perl -ne '
 		$name{$1} = $2 if /^c?fn=\((\d+)\) (.*)/;
 		$called = $1 if /^cfn=\((\d+)\)/;
-		$calls{$called} += $1 if /^calls=(\d+)/;
+		$walks{$called} += $1 if $counted && /^\S+ (\d+)/;
+		$counted = /^calls=(\d+)/;
+		$calls{$called} += $1 if $counted;
 		$total = $1 if /^(?:totals|summary): (\d+)/;
 		END {
 			my ($walk) = grep { $name{$_} eq "session_measure" } keys %name;
-			print "$total ", defined $walk ? $calls{$walk} : 0, "\n";
+			print "$total ", defined $walk ? "$calls{$walk} $walks{$walk}" : "0 0",
+				"\n";
 		}' "$out"
 }
 
 # statement_line NAME [SETTING...]: measures and prints a row; sets each.
 statement_line()
 {
-	local name=$1 round statements count walks
-	local -A least=() least_walks=()
+	local name=$1 round statements count walks walking
+	local -A least=() least_walks=() least_walking=()
 
 	shift
 	for ((round = 1; round <= ROUNDS; round++)); do
 		for statements in 300 1300; do
-			read -r count walks < <(count_instructions "$statements" "$@")
+			read -r count walks walking < <(count_instructions "$statements" "$@")
 			if [[ -z ${least[$statements]:-} || $count -lt ${least[$statements]} ]]; then
 				least[$statements]=$count
 				least_walks[$statements]=$walks
+				least_walking[$statements]=$walking
 			fi
 		done
 	done
@@ -97,12 +105,14 @@ statement_line()
 		-v walks="$((least_walks[1300] - least_walks[300]))" 'BEGIN {
 			printf "%-40s %9d  %+6.2f %%  %5d\n", name, each,
 				100 * (each - base) / base, walks }'
+	rows+=("$name	$each	$((least_walks[1300] - least_walks[300]))	$(((\
+		least_walking[1300] - least_walking[300]) / 1000))")
 }
 
 bench_statement()
 {
 	local ours=shared_preload_libraries=pg_session_memory number nothing_loaded=
-	local each over
+	local each over rows=()
 
 	if ! private_packages valgrind; then
 		echo "skip instructions a statement: valgrind could not be installed"
@@ -125,6 +135,8 @@ bench_statement()
 	statement_line "pg_session_memory" "$ours"
 	over=$(awk -v each="$each" -v base="$nothing_loaded" -v limit="$LIMIT" \
 		'BEGIN { print (100 * (each - base) / base > limit ? "yes" : "no") }')
+	statement_line "pg_session_memory, trim_when_idle" "$ours" \
+		pg_session_memory.trim_when_idle=on
 	statement_line "pg_session_memory, track = off" "$ours" \
 		pg_session_memory.track=off
 	statement_line pg_stat_statements \
@@ -136,6 +148,7 @@ bench_statement()
 		statement_line pg_wait_sampling \
 			shared_preload_libraries=pg_wait_sampling
 	private_stop watch
+	[[ -z ${RESULTS:-} ]] || printf '%s\n' "${rows[@]}" >"$RESULTS"
 
 	if [[ $over == yes ]]; then
 		echo "pg_session_memory takes more than the limit of $LIMIT %"

@@ -1,0 +1,217 @@
+/*
+ * limits.c
+ *	  What this machine takes for the steps that a look consists of.
+ *
+ * A look at another session is system calls that copy its memory, and cache
+ * misses and copies of its pages; a session that comes back from a trim has
+ * page faults.  No code can do these faster, so they say how far a figure is
+ * from what can be reached.  Each step is done many times in a row, and what
+ * is printed, as JSON, is nanoseconds of CPU of one.
+ *
+ * Other memory means memory of another process, in places 64 kB and more
+ * apart, that is in no cache.
+ */
+#define _GNU_SOURCE
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+/* More than any cache has. */
+#define MEMORY		((size_t) 512 << 20)
+#define PAGE		4096
+#define LINE		64
+
+static void
+die(const char *what)
+{
+	perror(what);
+	exit(1);
+}
+
+static double
+cpu_ns(void)
+{
+	struct timespec t;
+
+	if (clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t) != 0)
+		die("clock_gettime");
+	return t.tv_sec * 1e9 + t.tv_nsec;
+}
+
+/* In pages of 4 kB, which PostgreSQL's sessions have. */
+static char *
+new_memory(void)
+{
+	char	   *memory = mmap(NULL, MEMORY, PROT_READ | PROT_WRITE,
+							  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (memory == MAP_FAILED)
+		die("mmap");
+	madvise(memory, MEMORY, MADV_NOHUGEPAGE);
+	return memory;
+}
+
+/* A number below limit; every caller gets the same sequence. */
+static size_t
+next_random(uint64_t *state, size_t limit)
+{
+	*state = *state * 6364136223846793005u + 1442695040888963407u;
+	return (*state >> 33) % limit;
+}
+
+static double
+empty_call(void)
+{
+	const int	times = 1000000;
+	double		began = cpu_ns();
+
+	for (int i = 0; i < times; i++)
+		syscall(SYS_getppid);
+	return (cpu_ns() - began) / times;
+}
+
+static double
+read_other(pid_t pid, char *memory, size_t bytes)
+{
+	const int	times = 10000;
+	static char here[128 << 10];
+	uint64_t	random = 1;
+	double		began;
+
+	memset(here, 1, sizeof(here));
+	began = cpu_ns();
+	for (int i = 0; i < times; i++)
+	{
+		size_t		place = next_random(&random, (MEMORY >> 16) - 1);
+		struct iovec local = {here, bytes};
+		struct iovec remote = {memory + (place << 16), bytes};
+
+		if (process_vm_readv(pid, &local, 1, &remote, 1, 0) !=
+			(ssize_t) bytes)
+			die("process_vm_readv");
+	}
+	return (cpu_ns() - began) / times;
+}
+
+/* One page to a place that stays in the cache, as a reader's cache does. */
+static double
+copy_page(char *memory)
+{
+	static char here[PAGE];
+	uint64_t	random = 1;
+	const int	times = 100000;
+	double		began = cpu_ns();
+
+	for (int i = 0; i < times; i++)
+	{
+		memcpy(here, memory + next_random(&random, MEMORY / PAGE) * PAGE,
+			   PAGE);
+		/* So that no copy is left out. */
+		__asm__ volatile("" : : "r" (here) : "memory");
+	}
+	return (cpu_ns() - began) / times;
+}
+
+/*
+ * Each line holds the place of the next one, in an order that no prefetcher
+ * guesses: a walk over a list of contexts is like that.
+ */
+static double
+cache_miss(char *memory)
+{
+	const int	times = 2000000;
+	size_t		lines = MEMORY / LINE;
+	size_t		at = 0;
+	uint64_t	random = 7;
+	double		began;
+
+	/* Sattolo's shuffle: all lines are one cycle. */
+	for (size_t i = 0; i < lines; i++)
+		*(size_t *) (memory + i * LINE) = i;
+	for (size_t i = lines - 1; i > 0; i--)
+	{
+		size_t	   *one = (size_t *) (memory + i * LINE);
+		size_t	   *other = (size_t *) (memory +
+										next_random(&random, i) * LINE);
+		size_t		kept = *one;
+
+		*one = *other;
+		*other = kept;
+	}
+	began = cpu_ns();
+	for (int i = 0; i < times; i++)
+		at = *(size_t *) (memory + at * LINE);
+	__asm__ volatile("" : : "r" (at));
+	return (cpu_ns() - began) / times;
+}
+
+static double
+page_fault(void)
+{
+	char	   *memory = new_memory();
+	const int	times = 50000;
+	double		began = cpu_ns();
+
+	for (int i = 0; i < times; i++)
+		memory[(size_t) i * PAGE] = 1;
+	began = (cpu_ns() - began) / times;
+	munmap(memory, MEMORY);
+	return began;
+}
+
+int
+main(void)
+{
+	static const int sizes[] = {64, 4096, 16384, 131072};
+	char	   *memory = new_memory();
+	int			ready[2];
+	char		byte = 0;
+	pid_t		other;
+
+	if (pipe(ready) != 0)
+		die("pipe");
+	other = fork();
+	if (other < 0)
+		die("fork");
+	if (other == 0)
+	{
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		memset(memory, 1, MEMORY);
+		if (write(ready[1], &byte, 1) != 1)
+			_exit(1);
+		for (;;)
+			pause();
+	}
+	close(ready[1]);
+	if (read(ready[0], &byte, 1) != 1)
+		die("read");
+
+	printf("{\"empty system call\": %.1f", empty_call());
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++)
+	{
+		if (sizes[i] < 1024)
+			printf(",\n \"process_vm_readv of %d bytes\": %.1f", sizes[i],
+				   read_other(other, memory, sizes[i]));
+		else
+			printf(",\n \"process_vm_readv of %d kB\": %.1f", sizes[i] >> 10,
+				   read_other(other, memory, sizes[i]));
+	}
+	kill(other, SIGKILL);
+	waitpid(other, NULL, 0);
+
+	memset(memory, 1, MEMORY);
+	printf(",\n \"copy of 4 kB that are in no cache\": %.1f",
+		   copy_page(memory));
+	printf(",\n \"cache miss\": %.1f", cache_miss(memory));
+	printf(",\n \"page fault\": %.1f}\n", page_fault());
+	return 0;
+}

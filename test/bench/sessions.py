@@ -1,0 +1,111 @@
+"""What the benchmarks share: sessions, what the kernel says of them, figures.
+
+Where a server is comes from libpq's environment (PGHOST, PGUSER, ...).
+"""
+import json
+import random
+import statistics
+import sys
+import time
+
+import psycopg2
+
+
+def connect(host=None, name="benchmark"):
+    connection = psycopg2.connect(
+        dbname="postgres", application_name=name,
+        **({"host": host} if host else {}))
+    connection.autocommit = True
+    return connection
+
+
+def run(connection, sql):
+    with connection.cursor() as cursor:
+        cursor.execute(sql)
+        return cursor.fetchall() if cursor.description else None
+
+
+def prepare_statements(connection, first, last):
+    """Two contexts each"""
+    run(connection, f"""
+        DO $$ BEGIN FOR i IN {first} .. {last} LOOP
+            EXECUTE format('PREPARE s%s AS SELECT 1', i);
+        END LOOP; END $$""")
+
+
+# ----------------------------------------------------------------------------
+# What the kernel says
+# ----------------------------------------------------------------------------
+
+def figure(path, label):
+    """Sums what stands behind a label in /proc, in MB."""
+    with open(path, encoding="ascii") as file:
+        return sum(int(line.split()[1]) for line in file
+                   if line.startswith(label)) / 1024
+
+
+def anon_mb(connection):
+    return figure(f"/proc/{connection.get_backend_pid()}/status", "RssAnon:")
+
+
+def private_mb(connection):
+    return figure(f"/proc/{connection.get_backend_pid()}/smaps_rollup",
+                  "Private_")
+
+
+def _sleeping_cpu(pid):
+    with open(f"/proc/{pid}/stat", encoding="ascii") as file:
+        if file.read().rpartition(")")[2].split()[0] != "S":
+            return None
+    with open(f"/proc/{pid}/schedstat", encoding="ascii") as file:
+        return int(file.read().split()[0])
+
+
+def cpu_ns(pid):
+    """Nanoseconds of CPU of a process, as soon as it rests.
+
+    The kernel adds up when a process goes to sleep, and the client has its
+    answer shortly before that."""
+    before = None
+    while True:
+        now = _sleeping_cpu(pid)
+        if now is not None and now == before:
+            return now
+        before = now
+        time.sleep(0.0002)
+
+
+def cpu_ms(connection):
+    return cpu_ns(connection.get_backend_pid()) / 1e6
+
+
+# ----------------------------------------------------------------------------
+# Figures
+# ----------------------------------------------------------------------------
+
+def spread(values):
+    """First quartile, median, third quartile"""
+    if len(values) < 2:
+        return [values[0]] * 3
+    return statistics.quantiles(values, n=4, method="inclusive")
+
+
+def ratios(values, others):
+    """Spread of the ratios within each round"""
+    return spread([a / b for a, b in zip(values, others)])
+
+
+def shuffled(things, number):
+    """In another order each round, the same in each run"""
+    things = list(things)
+    random.Random(number).shuffle(things)
+    return things
+
+
+def progress(text):
+    print(text, file=sys.stderr, flush=True)
+
+
+def save(path, results):
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(results, file, indent=1)
