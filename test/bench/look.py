@@ -112,6 +112,9 @@ def look(observer, size, rounds):
     make_size(session, size)
     pid = session.get_backend_pid()
     contexts, size_bytes = count_contexts(session)
+    # Asking itself has loaded the library into it, which would have it measure
+    # itself when it has been idle for a while.  That is not what is looked at.
+    run(session, "SET pg_session_memory.track = off")
     repeat = max(1, CONTEXTS_A_MEASUREMENT // contexts)
     ours = "pg_session_memory_contexts({})"
     queries = {
