@@ -4,6 +4,7 @@
 #   make installcheck        regression tests on a running server
 #   make check               all tests on private servers (test/check.sh)
 #   make demo                the product at work on a private server
+#   make bench               what it costs, on private servers (test/bench/run.sh)
 
 ifneq ($(filter check demo bench,$(MAKECMDGOALS)),)
 

@@ -52,6 +52,12 @@ def count_contexts(connection):
     return run(connection, COUNT.format("pg_session_memory_contexts()"))[0]
 
 
+def count_columns(connection, source):
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT * FROM {source} LIMIT 0")
+        return len(cursor.description)
+
+
 def make_size(connection, size):
     """Prepares statements until there are so many contexts."""
     missing = size - count_contexts(connection)[0]
@@ -151,6 +157,9 @@ def look(observer, size, rounds):
     logged = [log_once(observer, pid) for _ in range(rounds)]
     result = {
         "contexts": contexts, "bytes": int(size_bytes),
+        "columns": {name: count_columns(observer, source) for name, source in
+                    (("core", "pg_backend_memory_contexts"),
+                     ("ours", "pg_session_memory_contexts()"))},
         "ms": {name: spread(values) for name, values in times.items()},
         # each beside what PostgreSQL has for the same query
         "ratio": {name: ratios(times[name], times["core " + name.split()[1]])

@@ -180,9 +180,11 @@ def look(report):
                   ("self count", "core count", "self all", "core all")]
         table.append([f"{row['contexts']:,}",
                       f"{row['bytes'] / 2 ** 20:,.1f}"] + cells)
+    columns = rows[0]["columns"]
     report.say("CPU of the session that asks, ratios and ms. count: SELECT "
                "count(*), sum(total_bytes);", "all: SELECT count(c) of whole "
-               "rows, 9 columns of PostgreSQL 15's view and 14 of ours.",
+               f"rows, {columns['core']} columns of PostgreSQL's view and "
+               f"{columns['ours']} of ours.",
                f"Goal: at most {SELF} from {SELF_FROM:,} contexts.", "")
     report.table(["contexts", "MB", "count", "goal", "all", "goal",
                   "count: ours", "core", "all: ours", "core"], table)

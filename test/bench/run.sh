@@ -191,8 +191,9 @@ main()
 	fi
 
 	private_prepare
-	private_packages python3 python3-psycopg2 strace gnuplot-nox ||
-		private_die "this needs psycopg2, strace and gnuplot"
+	private_packages python3 python3-psycopg2 strace \
+		${output:+gnuplot-nox} ||
+		private_die "this needs psycopg2, strace, and gnuplot for pictures"
 	# Before PostgreSQL is copied: these then are in the copy.
 	private_choose_major
 	private_is_installed "postgresql-$PG_MAJOR" ||
