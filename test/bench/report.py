@@ -108,9 +108,10 @@ def instructions(report):
     rows = report.results.get("instructions")
     if not rows:
         return
-    # A walk is driven by the clock, and below valgrind a statement takes some
-    # fifty times longer; so walks count here as often as the same statement
-    # has them on a server that runs at its real speed.
+    # Walks are driven by the clock, and below valgrind a statement takes some
+    # fifty times longer; so they count here as often as the same statement has
+    # them on a server that runs at its real speed.  That is so if they were
+    # driven by the clock; if there were more, all count.
     tps = {row["loaded"]: median(row["tps"])
            for row in report.results["watch"]
            if (row["script"], row["clients"]) == ("select-only", 1)}
@@ -118,7 +119,7 @@ def instructions(report):
     table = []
     for row in rows:
         each = row["instructions"]
-        if row["walks"]:
+        if 0 < row["walks"] <= row["seconds"] / WALK_SECONDS + 2:
             a_second = tps.get(row["loaded"], tps["pg_session_memory"])
             each += (row["walking"] / row["walks"] * 1000 /
                      (WALK_SECONDS * a_second)) - row["walking"]
@@ -263,12 +264,13 @@ def others(report, rows):
     report.table(
         ["contexts", "looks", "CPU lost, ns", "goal", "log: CPU lost, ms",
          "until written, ms"],
-        [[f"{row['contexts']:,}", row["observations"], row["lost_ns"],
+        [[f"{row['contexts']:,}", row["observations"],
+          f"{row['lost_ns']:,}",
           verdict(row["lost_ns"] <= LOST), fine(median(row["log_lost_ms"])),
           fine(median(row["log_ms"]))] for row in rows])
     report.goal("3 CPU of the observed session, "
                 f"{sum(row['observations'] for row in rows)} looks",
-                f"{sum(row['lost_ns'] for row in rows)} ns", "none",
+                f"{sum(row['lost_ns'] for row in rows):,} ns", "none",
                 [row["lost_ns"] <= LOST for row in rows])
     for query, name in (("count", "count and sum"), ("all", "all columns")):
         report.goal(f"3 looking at another session, {name}, every size",
@@ -581,8 +583,9 @@ def read_results(directory):
         with open(path, encoding="utf-8") as file:
             results["instructions"] = [
                 {"loaded": name, "instructions": int(each),
-                 "walks": int(walks), "walking": int(walking)}
-                for name, each, walks, walking in
+                 "walks": int(walks), "walking": int(walking),
+                 "seconds": int(ms) / 1e3}
+                for name, each, walks, walking, ms in
                 (line.rstrip("\n").split("\t") for line in file)]
     return results
 

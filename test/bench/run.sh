@@ -75,7 +75,7 @@ bench_limits()
 bench_watch()
 {
 	local ours=shared_preload_libraries=pg_session_memory name number=0
-	local names=() servers=()
+	local names servers=()
 	local -A loaded=()
 
 	# A limit that is passed is a matter of the report, here.

@@ -27,7 +27,7 @@
 #
 # Environment: ROUNDS of statement (3); RESULTS, a file that gets the rows of
 # statement, separated by tabs: what is loaded, instructions a statement, walks,
-# and those of the instructions that were for them.  Status 1 if one of the limits below is passed.
+# those of the instructions that were for them, and milliseconds of all 1,000.  Status 1 if one of the limits below is passed.
 
 set -euo pipefail
 
@@ -47,17 +47,18 @@ status=0
 # ---------------------------------------------------------------------------
 
 # count_instructions STATEMENTS [SETTING...]: prints all instructions that a
-# server executes for so many statements, how often it walked, and how many of
-# the instructions were for that.
+# server executes for so many statements, how often it walked, how many of the
+# instructions were for that, and the milliseconds that it all took.
 count_instructions()
 {
-	local statements=$1 out=$PRIVATE_DIR/callgrind.out setting options=()
+	local statements=$1 out=$PRIVATE_DIR/callgrind.out setting options=() began
 
 	shift
 	for setting in "$@"; do
 		options+=(-c "$setting")
 	done
 	private_run rm -f "$out"
+	began=$(date +%s%3N)
 	private_run valgrind --tool=callgrind --callgrind-out-file="$out" \
 		"$PRIVATE_BINDIR/postgres" --single -D "$PRIVATE_DIR/watch.data" \
 		"${options[@]}" postgres \
@@ -68,7 +69,7 @@ count_instructions()
 	# Functions have numbers, and a name where the file has them first; a line
 	# calls=COUNT follows the number of the function that is called, and a line
 	# with the instructions of all these calls follows that.
-	perl -ne '
+	perl -sne '
 		$name{$1} = $2 if /^c?fn=\((\d+)\) (.*)/;
 		$called = $1 if /^cfn=\((\d+)\)/;
 		$walks{$called} += $1 if $counted && /^\S+ (\d+)/;
@@ -78,24 +79,25 @@ count_instructions()
 		END {
 			my ($walk) = grep { $name{$_} eq "session_measure" } keys %name;
 			print "$total ", defined $walk ? "$calls{$walk} $walks{$walk}" : "0 0",
-				"\n";
-		}' "$out"
+				" $ms\n";
+		}' -- -ms="$(($(date +%s%3N) - began))" "$out"
 }
 
 # statement_line NAME [SETTING...]: measures and prints a row; sets each.
 statement_line()
 {
-	local name=$1 round statements count walks walking
-	local -A least=() least_walks=() least_walking=()
+	local name=$1 round statements count walks walking ms
+	local -A least=() least_walks=() least_walking=() least_ms=()
 
 	shift
 	for ((round = 1; round <= ROUNDS; round++)); do
 		for statements in 300 1300; do
-			read -r count walks walking < <(count_instructions "$statements" "$@")
+			read -r count walks walking ms < <(count_instructions "$statements" "$@")
 			if [[ -z ${least[$statements]:-} || $count -lt ${least[$statements]} ]]; then
 				least[$statements]=$count
 				least_walks[$statements]=$walks
 				least_walking[$statements]=$walking
+				least_ms[$statements]=$ms
 			fi
 		done
 	done
@@ -106,7 +108,8 @@ statement_line()
 			printf "%-40s %9d  %+6.2f %%  %5d\n", name, each,
 				100 * (each - base) / base, walks }'
 	rows+=("$name	$each	$((least_walks[1300] - least_walks[300]))	$(((\
-		least_walking[1300] - least_walking[300]) / 1000))")
+		least_walking[1300] - least_walking[300]) / 1000))	$((\
+		least_ms[1300] - least_ms[300]))")
 }
 
 bench_statement()
