@@ -34,6 +34,9 @@ BESIDE = 4                      # observers
 BESIDE_NOISE = 0.03             # of pgbench's transactions a second
 LESS_MEMORY = 2.5               # times, the partition workload
 
+# Load from others, when it began, that makes figures worth little.
+LOAD = 0.5
+
 # Once without change a session looks at itself no more often.
 WALK_SECONDS = 0.1
 
@@ -119,7 +122,7 @@ def instructions(report):
     table = []
     for row in rows:
         each = row["instructions"]
-        if 0 < row["walks"] <= row["seconds"] / WALK_SECONDS + 2:
+        if 0 < row["walks"] <= 2 * row["seconds"] / WALK_SECONDS + 2:
             a_second = tps.get(row["loaded"], tps["pg_session_memory"])
             each += (row["walking"] / row["walks"] * 1000 /
                      (WALK_SECONDS * a_second)) - row["walking"]
@@ -429,6 +432,9 @@ def front(report):
         f"s; load when it began: {run['load']}",
         "Parts took: " + ", ".join(f"{part} {seconds} s" for part, seconds in
                                    run["took"].items())]
+    if float(run["load"]) > LOAD:
+        lines.append("The machine had something else to do: do not trust "
+                     "these figures.")
     if report.goals:
         report_of_goals = Report({})
         report_of_goals.heading("Goals")
@@ -600,6 +606,7 @@ def write_readme(path, report):
     for goal in report.goals:
         made += (f"| {goal['goal'][2:]} | {goal['figure']} | "
                  f"{goal['wanted']} | {verdict(goal['met'])} |\n")
+    made += "\n"
     text, number = re.subn(re.escape(BEGIN) + ".*?" + re.escape(END),
                            lambda _: BEGIN + made + END, text, flags=re.DOTALL)
     if number != 1:
