@@ -100,6 +100,16 @@ def _is_traced(pid):
                    for line in file)
 
 
+def let_rest(session):
+    """Has an idle session do first what it would do by itself a while later:
+    report statistics, at the end of a command if the last time is a second
+    ago, and what the library, which it has loaded to look at itself, does a
+    second after that."""
+    time.sleep(1.1)
+    run(session, "SELECT 1")
+    time.sleep(1.5)
+
+
 def log_once(observer, pid):
     """Milliseconds until the session has logged its contexts, and of its CPU
     meanwhile."""
@@ -145,6 +155,7 @@ def look(observer, size, rounds):
                 run(connection, sql)
             times[name].append((cpu_ns(worker) - before) / 1e6 / repeat)
 
+    let_rest(session)
     observations = 0
     before = cpu_ns(pid)
     for connection, sql in queries.values():
