@@ -102,7 +102,10 @@ def figures(pid):
                                 ("memory_contexts", 0, "CachedPlanSource"),
                                 ("memory_idents", 0, "CachedPlanSource")):
         of_pid = rows(psql(f"\\set memory_pid {pid}\n:{name}\n")[0])
-        equal(f":{name}: of that session", of_pid[1][column], value)
+        # How much lies outside of contexts is a matter of the server's build.
+        first = [row[column] for row in of_pid[1:]
+                 if row[column] != "outside contexts"][:1]
+        equal(f":{name}: of that session", first, [value])
         own = rows(psql(f":{name}\n")[0])
         ok(f":{name}: of one's own", len(own) > 1 and own[1] != of_pid[1])
 
