@@ -251,6 +251,15 @@ use_chroot()
 	for name in $(compgen -e PGSM_); do
 		environment+=("$name=${!name}")
 	done
+	# where this machine has npm get its packages from
+	if command -v npm >/dev/null; then
+		environment+=("npm_config_registry=$(npm config get registry 2>/dev/null)")
+		name=$(npm config get cafile 2>/dev/null)
+		if [[ -f $name ]]; then
+			cp "$name" "$root/etc/npm.crt"
+			environment+=("npm_config_cafile=/etc/npm.crt")
+		fi
+	fi
 	chroot "$root" /usr/bin/env -i -C /project \
 		PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
 		HOME=/root LANG=C.UTF-8 TERM="${TERM:-dumb}" \
