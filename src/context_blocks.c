@@ -922,16 +922,14 @@ context_blocks_check_layouts(void)
 void
 context_blocks_prefetch(MemoryContext context, ContextKind kind)
 {
-#ifdef __GNUC__
 	const AllocSetLayout *set = (const AllocSetLayout *) context;
 
 	if (kind != CONTEXT_ALLOCSET)
 		return;
-	__builtin_prefetch((const void *) set->blocks);
+	memory_prefetch(set->blocks);
 	for (int i = 0; i < ALLOCSET_NUM_FREELISTS; i++)
 	{
 		if (set->freelist[i] != 0)
-			__builtin_prefetch((const void *) set->freelist[i]);
+			memory_prefetch(set->freelist[i]);
 	}
-#endif
 }

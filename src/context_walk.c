@@ -139,12 +139,8 @@ read_context(MemoryReader *reader, uintptr_t address)
 static inline void
 prefetch_context(uintptr_t address)
 {
-#ifdef __GNUC__
-	__builtin_prefetch((const char *) address);
-	__builtin_prefetch((const char *) address + 64);
-	__builtin_prefetch((const char *) address + 128);
-	__builtin_prefetch((const char *) address + 192);
-#endif
+	for (int line = 0; line < 4; line++)
+		memory_prefetch(address + line * 64);
 }
 
 /*

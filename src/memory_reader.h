@@ -105,6 +105,18 @@ extern int	memory_reader_string(MemoryReader *reader, uintptr_t address,
 
 extern MemoryReader memory_reader_of_self;
 
+/*
+ * Has the processor fetch the cache line at an address of this process, which
+ * may be wrong: only a hint.
+ */
+static inline void
+memory_prefetch(uintptr_t address)
+{
+#ifdef __GNUC__
+	__builtin_prefetch((const void *) address);
+#endif
+}
+
 static inline const void *
 memory_reader_map(MemoryReader *reader, uintptr_t address, Size len)
 {

@@ -291,10 +291,8 @@ collect_context(const ContextNode *node, void *arg)
 		*pending = *node;
 		if (collected->columns & COUNTED_COLUMNS)
 			context_blocks_prefetch((MemoryContext) node->address, node->kind);
-#ifdef __GNUC__
 		if (collected->columns & BIT(COLUMN_IDENT))
-			__builtin_prefetch((const void *) node->ident_address);
-#endif
+			memory_prefetch(node->ident_address);
 	}
 	else
 		complete_row(collected, row, node);
