@@ -123,7 +123,7 @@ sub secrets
 		push @found, $source
 		  if outcome($role,
 			"SELECT count(*) FROM (SELECT f::text AS t FROM $source AS f) AS c
-				WHERE t LIKE '%4711%'") =~ /^[1-9]\d*$/;
+				WHERE t LIKE '%secret 4711%'") =~ /^[1-9]\d*$/;
 	}
 	return join ', ', @found;
 }
