@@ -24,23 +24,7 @@ set -euo pipefail
 
 source "$(dirname "${BASH_SOURCE[0]}")/private_server.sh"
 source "$(dirname "${BASH_SOURCE[0]}")/postgres_source.sh"
-
-passed=0
-failed=0
-skipped=0
-completed=
-
-# private_server.sh calls this at the end, however the script ends.
-private_at_exit()
-{
-	if [[ -z $completed ]]; then
-		printf 'not ok sqlsmith: it ended early with status %s\n' "$1"
-		failed=$((failed + 1))
-	fi
-	printf '\n%d passed, %d failed' "$passed" "$failed"
-	[[ $skipped -eq 0 ]] || printf ', %d skipped' "$skipped"
-	printf '\n'
-}
+source "$(dirname "${BASH_SOURCE[0]}")/result_line.sh"
 
 # ok NAME WHY COMMAND...
 ok()

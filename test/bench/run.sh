@@ -35,6 +35,7 @@
 set -euo pipefail
 
 source "$(dirname "${BASH_SOURCE[0]}")/../private_server.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/installation.sh"
 
 readonly parts_there=(limits watch look server trim memory)
 
@@ -165,7 +166,6 @@ check_number()
 main()
 {
 	local parts=("$@") part output=${OUTPUT:-} readme='' began
-	local with_kcache='' with_sampling=''
 
 	for part in "${parts[@]}"; do
 		[[ " ${parts_there[*]} " == *" $part "* ]] ||
@@ -194,19 +194,7 @@ main()
 	private_packages python3 python3-psycopg2 strace \
 		${output:+gnuplot-nox} ||
 		private_die "this needs psycopg2, strace, and gnuplot for pictures"
-	# Before PostgreSQL is copied: these then are in the copy.
-	private_choose_major
-	private_is_installed "postgresql-$PG_MAJOR" ||
-		private_packages "postgresql-$PG_MAJOR" ||
-		private_die "this needs PostgreSQL $PG_MAJOR"
-	if private_packages "postgresql-$PG_MAJOR-pg-stat-kcache"; then
-		with_kcache=yes
-	fi
-	if private_packages "postgresql-$PG_MAJOR-pg-wait-sampling"; then
-		with_sampling=yes
-	fi
-	private_installation
-	private_install
+	bench_installation
 
 	private_run mkdir "$PRIVATE_DIR/results"
 	export PGBENCH_CPU=$PRIVATE_DIR/results/pgbench_cpu.so

@@ -32,6 +32,7 @@
 set -euo pipefail
 
 source "$(dirname "${BASH_SOURCE[0]}")/../private_server.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/installation.sh"
 
 readonly LIMIT=1.0				# per cent of instructions, ours with defaults
 readonly LARGE_LIMIT=1.1		# per cent of time: 1, and a measurement's fraction
@@ -291,22 +292,11 @@ bench_large()
 
 main()
 {
-	local parts=("$@") part with_kcache='' with_sampling=''
+	local parts=("$@") part
 
 	[[ ${#parts[@]} -gt 0 ]] || parts=(statement large)
 	private_prepare
-	# Before PostgreSQL is copied: these then are in the copy.
-	private_choose_major
-	private_is_installed "postgresql-$PG_MAJOR" ||
-		private_packages "postgresql-$PG_MAJOR" || true
-	if private_packages "postgresql-$PG_MAJOR-pg-stat-kcache"; then
-		with_kcache=yes
-	fi
-	if private_packages "postgresql-$PG_MAJOR-pg-wait-sampling"; then
-		with_sampling=yes
-	fi
-	private_installation
-	private_install
+	bench_installation
 	for part in "${parts[@]}"; do
 		case $part in
 			statement | large) "bench_$part" ;;

@@ -18,6 +18,7 @@ import psycopg2
 
 from assertions import equal, finish, ok
 from bouncer import Bouncer
+from server import query
 
 ROLE = "pooled"
 CLIENTS = 10
@@ -51,18 +52,6 @@ CASES = (
      {"pool_mode": "transaction", "server_check_query": RECYCLE,
       "server_check_delay": 0}, True),
 )
-
-
-def query(sql):
-    """What a statement returns, asked of the server itself."""
-    connection = psycopg2.connect("")
-    connection.autocommit = True
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute(sql)
-            return cursor.fetchall() if cursor.description else None
-    finally:
-        connection.close()
 
 
 def client(number, dsn, errors):

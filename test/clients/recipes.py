@@ -12,9 +12,8 @@ import sys
 import time
 import warnings
 
-import psycopg2
-
 from assertions import ok
+from server import BLOAT, query
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(
     os.path.abspath(__file__))))
@@ -35,23 +34,10 @@ WITHOUT_EXTENSION = f"user={ROLE} dbname=without_extension"
 # There it is in the schema memory, and not in search_path.
 OTHER_SCHEMA = f"user={ROLE} dbname=other_schema"
 
-# A prepared statement of 10 MB, which is over the role's threshold.
-CROSSES = """DO $$ BEGIN EXECUTE 'PREPARE large AS SELECT 1 /*'
-    || repeat('x', 10 * 1024 * 1024) || '*/'; END $$"""
+# 10 MB, which is over the role's threshold.
+CROSSES = BLOAT
 FALLS = "DEALLOCATE large"
 PID = "SELECT pg_backend_pid()"
-
-
-def query(sql, dsn=""):
-    """What a statement returns, asked by a superuser."""
-    connection = psycopg2.connect(dsn)
-    connection.autocommit = True
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute(sql)
-            return cursor.fetchall() if cursor.description else None
-    finally:
-        connection.close()
 
 
 def prepare():
