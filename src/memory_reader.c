@@ -18,10 +18,13 @@
  * is.  The cache has a fixed size and lives in the memory context in which the
  * reader was opened, so an error frees it, too.
  *
- * Sessions begin alike, at the same addresses: what was needed of one of them,
- * if it was not much, is what will be needed of the next one.  So these pages
- * are remembered, and fetched in one call when another process, or the same
- * one again, is looked at.
+ * A session that is looked at again is read at the same places, in the same
+ * order; and so is another one that has done the same, for all begin alike, at
+ * the same addresses.  So what the last process was asked for is remembered,
+ * and fetched ahead, as far as the next one is asked for the same: only those
+ * parts of pages that were needed, for copying is what most of the time goes
+ * to.  A memory that is wrong costs some copies that nobody needed, and what
+ * is missing then is fetched as if nothing were remembered.
  *
  * Reading needs the right to attach to the process, see ptrace(2): the same
  * user, which all processes of a server are, and where Linux's Yama restricts
@@ -40,40 +43,74 @@
 
 #include "miscadmin.h"
 #include "port/pg_bitutils.h"
+#include "utils/memutils.h"
 
 #include "memory_reader.h"
 
 /* The most groups that one call fetches. */
 #define MAX_RUN				8
 
-/* Pages are 4 kB or more wherever this runs; a smaller one is no harm. */
-#define PAGE_BYTES			4096
+/*
+ * A group is 4 pages, which have 4 kB or more wherever this runs, and has a bit
+ * for each of 64 granules.
+ */
+#define GROUP_SHIFT			14
+#define GROUP_BYTES			((Size) 1 << GROUP_SHIFT)
+#define GRANULE_BYTES		(GROUP_BYTES / 64)
 
-/* A set of pages of a group: a bit for each. */
-typedef uint32 PageSet;
+/* A set of granules of a group. */
+typedef uint64 GranuleSet;
+
+/*
+ * A range of its own costs as much as copying so many granules that nobody
+ * needs.  Hence there are not more ranges in a group than that.
+ */
+#define GAP_GRANULES		8
+#define RANGES_A_GROUP		((64 + GAP_GRANULES) / (1 + GAP_GRANULES))
 
 /* A group in the cache. */
 typedef struct PageGroup
 {
-	uintptr_t	group;			/* address >> group_shift, 0 if none */
-	PageSet		pages;			/* those that are here */
-	PageSet		wanted;			/* those that were asked for */
+	uintptr_t	group;			/* address / GROUP_BYTES, 0 if none */
+	GranuleSet	here;			/* those that are here */
+	GranuleSet	wanted;			/* those that were asked for */
+	int			noted;			/* index of what notes it, -1 if nothing */
 	bool		complete;		/* all that can be read of it is here */
+	uint64		call;			/* the last one that was to fetch it */
 } PageGroup;
 
-/* The pages that a process was asked for. */
-#define MAX_REMEMBERED		128
-
-typedef struct RememberedPages
+/* What was asked for of a group, as long as it was in the cache. */
+typedef struct GroupNote
 {
+	uintptr_t	group;
+	GranuleSet	granules;
+} GroupNote;
+
+/* What a process was asked for, in that order. */
+typedef struct GroupNotes
+{
+	GroupNote  *notes;
 	int			count;
-	uintptr_t	groups[MAX_REMEMBERED];
-	PageSet		pages[MAX_REMEMBERED];
-} RememberedPages;
+	int			size;			/* of the array */
+} GroupNotes;
 
-static RememberedPages remembered_pages[MEMORY_READER_CHUNKS + 1];
+/* Of each use; in the context beside it, which lives as long as we do. */
+static GroupNotes remembered_notes[MEMORY_READER_CHUNKS + 1];
+static MemoryContext remembered_memory;
 
-/* How many unmapped stretches a fetch of remembered pages steps over. */
+/*
+ * Sizes of the array.  A process that was asked for more is remembered as far
+ * as that: 512 kB.
+ */
+#define MIN_NOTES			128
+#define MAX_NOTES			(MIN_NOTES << 8)
+
+/* How far ahead remembered groups are looked for, and fetched. */
+#define MAX_SEARCHED		4096
+#define MAX_AHEAD			64
+#define MAX_RANGES			256
+
+/* How many unmapped stretches such a fetch steps over. */
 #define MAX_GAPS			4
 
 struct MemoryReader
@@ -81,12 +118,13 @@ struct MemoryReader
 	int			pid;			/* 0: this process */
 	int			error;			/* errno of the last failure */
 	uint64		calls;			/* process_vm_readv calls made */
-	int			group_shift;	/* a group has 1 << group_shift bytes */
 	int			group_count;	/* a power of 2 */
 	int			run;			/* groups that the last call fetched */
-	bool		untouched;		/* nothing was asked for yet */
-	RememberedPages *remembered;
-	RememberedPages asked;		/* of groups that had to make room */
+	GroupNotes *remembered;		/* of the last process */
+	int			expected;		/* index of the note that is fetched next */
+	int			ahead;			/* how many notes to fetch then */
+	GroupNotes	asked;			/* of this one */
+	MemoryContext memory;		/* what the reader lives in */
 	PageGroup  *groups;
 	char	   *bytes;			/* of all groups */
 	char		joined[MEMORY_READER_MAX_MAP];	/* what crosses two groups */
@@ -103,25 +141,25 @@ memory_reader_self(void)
 MemoryReader *
 memory_reader_open(MemoryReaderUse use)
 {
-	MemoryReader *reader = palloc(sizeof(MemoryReader));
+	MemoryReader *reader = palloc0(sizeof(MemoryReader));
 
-	reader->pid = 0;
-	reader->error = 0;
-	reader->calls = 0;
 	switch (use)
 	{
 		case MEMORY_READER_WALK:
-			reader->group_shift = 14;	/* 4 pages */
 			reader->group_count = 128;
 			break;
 		case MEMORY_READER_CHUNKS:
-			reader->group_shift = 14;	/* 4 pages */
 			reader->group_count = 512;
 			break;
 	}
-	reader->remembered = &remembered_pages[use];
+	if (remembered_memory == NULL)
+		remembered_memory = AllocSetContextCreate(TopMemoryContext,
+												  "pg_session_memory remembered pages",
+												  ALLOCSET_SMALL_SIZES);
+	reader->remembered = &remembered_notes[use];
+	reader->memory = CurrentMemoryContext;
 	reader->groups = palloc(reader->group_count * sizeof(PageGroup));
-	reader->bytes = palloc((Size) reader->group_count << reader->group_shift);
+	reader->bytes = palloc(reader->group_count * GROUP_BYTES);
 	memory_reader_forget(reader);
 	return reader;
 }
@@ -138,9 +176,14 @@ void
 memory_reader_forget(MemoryReader *reader)
 {
 	for (int i = 0; i < reader->group_count; i++)
+	{
 		reader->groups[i].group = 0;
+		reader->groups[i].wanted = 0;
+		reader->groups[i].call = 0;
+	}
 	reader->run = 1;
-	reader->untouched = true;
+	reader->expected = 0;
+	reader->ahead = MAX_AHEAD;
 	reader->asked.count = 0;
 }
 
@@ -209,27 +252,87 @@ slot_of(MemoryReader *reader, uintptr_t group)
 	return &reader->groups[group & (reader->group_count - 1)];
 }
 
+static inline bool
+is_here(MemoryReader *reader, uintptr_t group)
+{
+	return slot_of(reader, group)->group == group;
+}
+
+/* The granules from first on, up to but without end, which is more. */
+static inline GranuleSet
+granules(int first, int end)
+{
+	return (PG_UINT64_MAX << first) & (PG_UINT64_MAX >> (64 - end));
+}
+
 static inline char *
 bytes_of(MemoryReader *reader, uintptr_t group)
 {
 	return reader->bytes +
-		((group & (reader->group_count - 1)) << reader->group_shift);
+		((group & (reader->group_count - 1)) << GROUP_SHIFT);
 }
 
 /*
- * Adds pages of a group to those that a process was asked for.
+ * Moves the notes to an array of another size, which has room for them.
+ * Returns false if there is no memory for it.
+ */
+static bool
+resize_notes(MemoryContext memory, GroupNotes *notes, int size)
+{
+	GroupNote  *moved = MemoryContextAllocExtended(memory,
+												   size * sizeof(GroupNote),
+												   MCXT_ALLOC_NO_OOM);
+
+	if (moved == NULL)
+		return false;
+	if (notes->notes != NULL)
+	{
+		memcpy(moved, notes->notes, notes->count * sizeof(GroupNote));
+		pfree(notes->notes);
+	}
+	notes->notes = moved;
+	notes->size = size;
+	return true;
+}
+
+/*
+ * Something of the group in this slot is asked for, for the first time.
  */
 static void
-note_pages(RememberedPages *asked, uintptr_t group, PageSet pages)
+begin_note(MemoryReader *reader, PageGroup *slot)
 {
-	if (group == 0 || pages == 0)
+	GroupNotes *asked = &reader->asked;
+
+	slot->noted = -1;
+	if (asked->count == asked->size &&
+		(asked->size == MAX_NOTES ||
+		 !resize_notes(reader->memory, asked, Max(asked->size * 2, MIN_NOTES))))
 		return;
-	if (asked->count < MAX_REMEMBERED)
-	{
-		asked->groups[asked->count] = group;
-		asked->pages[asked->count] = pages;
-	}
-	asked->count++;
+	slot->noted = asked->count++;
+	asked->notes[slot->noted].group = slot->group;
+}
+
+/*
+ * The last chance to see what was asked for of the group in this slot.
+ */
+static void
+end_note(MemoryReader *reader, PageGroup *slot)
+{
+	if (slot->wanted != 0 && slot->noted >= 0)
+		reader->asked.notes[slot->noted].granules = slot->wanted;
+	slot->wanted = 0;
+}
+
+/*
+ * Gives the slot to a group of which nothing is there yet.
+ */
+static void
+take_slot(MemoryReader *reader, PageGroup *slot, uintptr_t group)
+{
+	end_note(reader, slot);
+	slot->group = group;
+	slot->here = 0;
+	slot->complete = false;
 }
 
 /*
@@ -238,70 +341,114 @@ note_pages(RememberedPages *asked, uintptr_t group, PageSet pages)
 static void
 fetch_groups(MemoryReader *reader, uintptr_t first, int count)
 {
-	ssize_t		group_bytes = (ssize_t) 1 << reader->group_shift;
-	MemoryRange local = {bytes_of(reader, first), count * group_bytes};
-	MemoryRange remote = {(void *) (first << reader->group_shift),
-	count * group_bytes};
+	MemoryRange local = {bytes_of(reader, first), count * GROUP_BYTES};
+	MemoryRange remote = {(void *) (first << GROUP_SHIFT), count * GROUP_BYTES};
 	ssize_t		copied = read_other(reader, &local, &remote, 1);
 
 	for (int i = 0; i < count; i++)
 	{
 		PageGroup  *slot = slot_of(reader, first + i);
-		ssize_t		here = Min(copied - i * group_bytes, group_bytes);
+		ssize_t		here = Min(copied - i * (ssize_t) GROUP_BYTES,
+							   (ssize_t) GROUP_BYTES);
 
-		if (slot->group != first + i)
-		{
-			note_pages(&reader->asked, slot->group, slot->wanted);
-			slot->wanted = 0;
-		}
-		slot->group = here > 0 ? first + i : 0;
-		slot->pages = here > 0 ? (1 << (here / PAGE_BYTES)) - 1 : 0;
+		if (slot->group != first + i || here <= 0)
+			take_slot(reader, slot, here > 0 ? first + i : 0);
+		if (here > 0)
+			slot->here = granules(0, here / GRANULE_BYTES);
 		slot->complete = true;
 	}
 }
 
 /*
- * Fetches the pages that were remembered, into a cache that is empty.
+ * Adds the ranges that a note says, and returns how many there are then.
+ */
+static int
+add_ranges(MemoryReader *reader, const GroupNote *note, MemoryRange *local,
+		   MemoryRange *remote, int count)
+{
+	char	   *here = bytes_of(reader, note->group);
+	char	   *there = (char *) (note->group << GROUP_SHIFT);
+	GranuleSet	left = note->granules;
+
+	while (left != 0)
+	{
+		int			first = pg_rightmost_one_pos64(left);
+		int			end = first;
+
+		do
+			end = pg_rightmost_one_pos64(left & granules(end, 64)) + 1;
+		while (end < 64 &&
+			   (left & granules(end, Min(end + GAP_GRANULES, 64))) != 0);
+
+		local[count].iov_base = here + first * GRANULE_BYTES;
+		remote[count].iov_base = there + first * GRANULE_BYTES;
+		local[count].iov_len = (end - first) * GRANULE_BYTES;
+		remote[count].iov_len = local[count].iov_len;
+		count++;
+		left &= ~granules(0, end);
+	}
+	return count;
+}
+
+/*
+ * Fetches what was needed of a group the last time, and what was needed after
+ * that: the more, the more often that was right.  Does nothing if the group is
+ * not remembered, or where the order is quite another one.
  */
 static void
-fetch_remembered(MemoryReader *reader)
+fetch_expected(MemoryReader *reader, uintptr_t group)
 {
-	const RememberedPages *remembered = reader->remembered;
-	MemoryRange local[MAX_REMEMBERED * 2];
-	MemoryRange remote[MAX_REMEMBERED * 2];
+	const GroupNotes *remembered = reader->remembered;
+	MemoryRange local[MAX_RANGES];
+	MemoryRange remote[MAX_RANGES];
+	uint64		call = reader->calls + 1;
+	int			searched = Min(remembered->count, MAX_SEARCHED);
+	int			at = reader->expected;
+	int			fetched = 0;
 	int			count = 0;
 	int			done = 0;
 
-	/* A range for each stretch of pages in a group. */
-	for (int i = 0; i < remembered->count; i++)
+	/* What is here already is not what is missed. */
+	while (at < remembered->count && is_here(reader, remembered->notes[at].group))
+		at++;
+	reader->expected = at;
+
+	/* Most often it is the one that is expected, and if not, a later one. */
+	for (; searched > 0; searched--, at++)
 	{
-		uintptr_t	group = remembered->groups[i];
-		PageSet		left = remembered->pages[i];
-		PageGroup  *slot = slot_of(reader, group);
-
-		/* Two groups of one slot: one of them has to be fetched later. */
-		if (slot->group != 0)
-			continue;
-		slot->group = group;
-		slot->pages = 0;
-		slot->wanted = 0;
-		slot->complete = false;
-		while (left != 0 && count < lengthof(local))
-		{
-			int			first = pg_rightmost_one_pos32(left);
-			int			end = first;
-
-			while (left & (1 << end))
-				left &= ~(1 << end++);
-			local[count].iov_base = bytes_of(reader, group) +
-				first * PAGE_BYTES;
-			remote[count].iov_base = (char *) (group << reader->group_shift) +
-				first * PAGE_BYTES;
-			local[count].iov_len = (end - first) * PAGE_BYTES;
-			remote[count].iov_len = local[count].iov_len;
-			count++;
-		}
+		if (at >= remembered->count)
+			at = 0;
+		if (remembered->notes[at].group == group)
+			break;
 	}
+	if (searched == 0)
+		return;
+	if (at == reader->expected)
+		reader->ahead = Min(Max(reader->ahead, 1) * 2, MAX_AHEAD);
+	else
+		reader->ahead /= 4;
+	reader->expected = at + 1;
+	if (reader->ahead == 0)
+		return;
+
+	for (; at < remembered->count && fetched < reader->ahead; at++)
+	{
+		const GroupNote *note = &remembered->notes[at];
+		PageGroup  *slot = slot_of(reader, note->group);
+
+		if (is_here(reader, note->group))
+			continue;
+
+		/* Not two groups in one slot, and all of a group or nothing. */
+		if (slot->call == call ||
+			count + RANGES_A_GROUP > lengthof(local))
+			break;
+		take_slot(reader, slot, note->group);
+		slot->call = call;
+		count = add_ranges(reader, note, local, remote, count);
+		fetched++;
+	}
+	reader->expected = at;
 
 	for (int gaps = 0; done < count && gaps < MAX_GAPS; gaps++)
 	{
@@ -315,11 +462,11 @@ fetch_remembered(MemoryReader *reader)
 		for (; done < count && copied >= (ssize_t) local[done].iov_len; done++)
 		{
 			uintptr_t	address = (uintptr_t) remote[done].iov_base;
-			int			pages = (int) (remote[done].iov_len / PAGE_BYTES);
+			int			first = address % GROUP_BYTES / GRANULE_BYTES;
+			int			end = first + local[done].iov_len / GRANULE_BYTES;
 
-			slot_of(reader, address >> reader->group_shift)->pages |=
-				((1 << pages) - 1) <<
-				(address / PAGE_BYTES % (((Size) 1 << reader->group_shift) / PAGE_BYTES));
+			slot_of(reader, address >> GROUP_SHIFT)->here |=
+				granules(first, end);
 			copied -= local[done].iov_len;
 		}
 		done++;
@@ -333,8 +480,8 @@ fetch_remembered(MemoryReader *reader)
 static void
 fetch_group(MemoryReader *reader, uintptr_t group)
 {
-	bool		upwards = slot_of(reader, group - 1)->group == group - 1;
-	bool		downwards = slot_of(reader, group + 1)->group == group + 1;
+	bool		upwards = is_here(reader, group - 1);
+	bool		downwards = is_here(reader, group + 1);
 	uintptr_t	first = group;
 	int			count = 1;
 
@@ -347,8 +494,8 @@ fetch_group(MemoryReader *reader, uintptr_t group)
 		for (uintptr_t next = group + step; count < most; next += step)
 		{
 			if (bytes_of(reader, next) != bytes_of(reader, next - step) +
-				step * ((ssize_t) 1 << reader->group_shift) ||
-				slot_of(reader, next)->group == next || next == 0)
+				step * (ssize_t) GROUP_BYTES ||
+				is_here(reader, next) || next == 0)
 				break;
 			count++;
 			if (downwards)
@@ -359,7 +506,7 @@ fetch_group(MemoryReader *reader, uintptr_t group)
 
 	/* A run that begins where nothing is mapped ends there, too. */
 	fetch_groups(reader, first, count);
-	if (count > 1 && slot_of(reader, group)->group != group)
+	if (count > 1 && !is_here(reader, group))
 	{
 		reader->run = 1;
 		fetch_groups(reader, group, 1);
@@ -367,42 +514,44 @@ fetch_group(MemoryReader *reader, uintptr_t group)
 }
 
 /*
- * Makes pages of a group readable in its slot.  Returns false where one of
- * them is not mapped.
+ * Makes granules of a group, which follow each other, readable in its slot.
+ * Returns false where one of them is not mapped.
+ *
+ * If some are there and some are not, all are read anew, so that what is asked
+ * for at once was read at once.
  */
 static bool
-fetch_pages(MemoryReader *reader, uintptr_t group, PageSet wanted)
+fetch_granules(MemoryReader *reader, uintptr_t group, GranuleSet wanted)
 {
 	PageGroup  *slot = slot_of(reader, group);
-	int			first = pg_rightmost_one_pos32(wanted) * PAGE_BYTES;
-	int			length = (pg_leftmost_one_pos32(wanted) + 1) * PAGE_BYTES - first;
-	MemoryRange local = {bytes_of(reader, group) + first, length};
-	MemoryRange remote = {(char *) (group << reader->group_shift) + first,
-	length};
+	int			first = pg_rightmost_one_pos64(wanted);
+	int			count = pg_leftmost_one_pos64(wanted) + 1 - first;
+	Size		offset = first * GRANULE_BYTES;
+	ssize_t		length = count * GRANULE_BYTES;
+	MemoryRange local = {bytes_of(reader, group) + offset, length};
+	MemoryRange remote = {(char *) (group << GROUP_SHIFT) + offset, length};
 	ssize_t		copied;
 
-	if (reader->untouched)
+	if (slot->group != group)
 	{
-		reader->untouched = false;
-		fetch_remembered(reader);
+		fetch_expected(reader, group);
+		if (slot->group == group && (slot->here & wanted) == wanted)
+			return true;
 	}
 
-	if (slot->group != group ||
-		((slot->pages & wanted) != wanted && !slot->complete))
+	if (slot->group != group || !slot->complete)
 	{
 		fetch_group(reader, group);
 		if (slot->group != group)
 		{
 			if (reader->error != EFAULT)
 				return false;	/* no such process, or not permitted */
-			slot->group = group;
-			slot->pages = 0;
-			slot->wanted = 0;
+			take_slot(reader, slot, group);
 			slot->complete = true;
 		}
 	}
 
-	if ((slot->pages & wanted) == wanted)
+	if ((slot->here & wanted) == wanted)
 		return true;
 
 	/* The group is not mapped from end to end: just what is asked for. */
@@ -413,33 +562,53 @@ fetch_pages(MemoryReader *reader, uintptr_t group, PageSet wanted)
 			reader->error = EFAULT;
 		return false;
 	}
-	slot->pages |= wanted;
+	slot->here |= wanted;
 	return true;
 }
 
 void
 memory_reader_remember(MemoryReader *reader)
 {
+	GroupNotes *asked = &reader->asked;
+	GroupNotes *remembered = reader->remembered;
+
 	if (memory_reader_is_self(reader))
 		return;
 	for (int i = 0; i < reader->group_count; i++)
-		note_pages(&reader->asked, reader->groups[i].group,
-				   reader->groups[i].wanted);
-	if (reader->asked.count <= MAX_REMEMBERED)
-		*reader->remembered = reader->asked;
-	reader->asked.count = 0;
+		end_note(reader, &reader->groups[i]);
+
+	/* The array neither too small nor, after a large process, far too large. */
+	remembered->count = 0;
+	if ((asked->count <= remembered->size &&
+		 remembered->size / 4 <= Max(asked->count, MIN_NOTES)) ||
+		resize_notes(remembered_memory, remembered,
+					 Max(asked->count, MIN_NOTES)))
+	{
+		memcpy(remembered->notes, asked->notes,
+			   asked->count * sizeof(GroupNote));
+		remembered->count = asked->count;
+	}
+	asked->count = 0;
+}
+
+void
+memory_reader_trim(void)
+{
+	if (remembered_memory == NULL)
+		return;
+	memset(remembered_notes, 0, sizeof(remembered_notes));
+	MemoryContextReset(remembered_memory);
 }
 
 const void *
 memory_reader_map_other(MemoryReader *reader, uintptr_t address, Size len)
 {
-	Size		group_bytes = (Size) 1 << reader->group_shift;
-	uintptr_t	group = address >> reader->group_shift;
-	Size		offset = address & (group_bytes - 1);
-	Size		here = Min(len, group_bytes - offset);
+	uintptr_t	group = address >> GROUP_SHIFT;
+	Size		offset = address % GROUP_BYTES;
+	Size		here = Min(len, GROUP_BYTES - offset);
 	PageGroup  *slot = slot_of(reader, group);
 	char	   *bytes = bytes_of(reader, group);
-	PageSet		wanted;
+	GranuleSet	wanted;
 	const void *rest;
 
 	Assert(len <= MEMORY_READER_MAX_MAP);
@@ -451,11 +620,13 @@ memory_reader_map_other(MemoryReader *reader, uintptr_t address, Size len)
 		return NULL;
 	}
 
-	wanted = ((2 << ((offset + here - 1) / PAGE_BYTES)) - 1) &
-		~((1 << (offset / PAGE_BYTES)) - 1);
-	if ((slot->group != group || (slot->pages & wanted) != wanted) &&
-		!fetch_pages(reader, group, wanted))
+	wanted = granules(offset / GRANULE_BYTES,
+					  (offset + here - 1) / GRANULE_BYTES + 1);
+	if ((slot->group != group || (slot->here & wanted) != wanted) &&
+		!fetch_granules(reader, group, wanted))
 		return NULL;
+	if (slot->wanted == 0)
+		begin_note(reader, slot);
 	slot->wanted |= wanted;
 
 	if (here == len)
@@ -487,15 +658,14 @@ memory_reader_string(MemoryReader *reader, uintptr_t address, char *buffer,
 		return (int) length;
 	}
 
-	/* In steps that end with a page, for the next one may not be mapped. */
+	/* Not beyond what is needed: the next page may not be mapped. */
 	while (length < size - 1)
 	{
-		Size		step = PAGE_BYTES - (address + length) % PAGE_BYTES;
+		Size		step = GRANULE_BYTES - (address + length) % GRANULE_BYTES;
 		const char *from;
 		const char *end;
 
 		step = Min(step, size - 1 - length);
-		step = Min(step, MEMORY_READER_MAX_MAP);
 		from = memory_reader_map(reader, address + length, step);
 		if (from == NULL)
 			return -1;

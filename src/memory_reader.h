@@ -4,8 +4,8 @@
  *	  Reads bytes of this process, or of another process from outside.
  *
  * Knows processes and pages, not memory contexts.  A reader of this process
- * hands out the addresses themselves; a reader of another one copies whole
- * pages with process_vm_readv(2) into a cache of a fixed size.  The other
+ * hands out the addresses themselves; a reader of another one copies pages
+ * with process_vm_readv(2) into a cache of a fixed size.  The other
  * process executes nothing, takes no lock and is not interrupted.
  *
  * Nothing here raises an error, except that memory_reader_open can run out of
@@ -61,11 +61,14 @@ extern void memory_reader_attach(MemoryReader *reader, int pid);
 extern void memory_reader_forget(MemoryReader *reader);
 
 /*
- * Remembers which pages the reader was asked for since it was attached or
- * forgot what it had, if they are few: after it, or another reader of the same
- * use, is attached, they are fetched at once.
+ * Remembers what the reader was asked for since it was attached or forgot what
+ * it had.  When the same is asked for after this reader, or another one of the
+ * same use, was attached, it is fetched ahead.
  */
 extern void memory_reader_remember(MemoryReader *reader);
+
+/* Gives back the memory, 512 kB for each use at most, in which that is kept. */
+extern void memory_reader_trim(void);
 
 /* Whether this reader reads the calling process. */
 extern bool memory_reader_is_self(const MemoryReader *reader);

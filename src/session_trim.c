@@ -25,6 +25,7 @@
 #include "utils/timestamp.h"
 
 #include "event_ring.h"
+#include "memory_reader.h"
 #include "pg_compat.h"
 #include "process_memory.h"
 #include "session_measure.h"
@@ -59,6 +60,7 @@ session_trim_begin(bool caches, TrimResult *result)
 	result->context_bytes_before = context_bytes_now();
 	result->anon_bytes_before = anon_bytes_now();
 
+	memory_reader_trim();
 	if (caches)
 	{
 		InvalidateSystemCaches();

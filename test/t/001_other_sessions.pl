@@ -161,18 +161,27 @@ max_locks_per_transaction = 256
 my $with_type = $node->pg_version >= 18;
 my $observer = open_session($node);
 
-sub check_session
+sub is_same
 {
-	my ($session, $what, $least) = @_;
+	my ($session, $what) = @_;
 	my $pid = backend_pid($session);
 	my $own = own_contexts($session);
 	my $seen = contexts_of($observer, $pid);
 
-	# Nothing is proven by two empty lists.
-	cmp_ok(scalar @$seen, '>=', $least, "$what: at least $least contexts");
 	is_deeply(lines($seen, $with_type),
 		lines($own, $with_type),
 		"$what: seen as the session sees itself");
+	return $seen;
+}
+
+sub check_session
+{
+	my ($session, $what, $least) = @_;
+	my $pid = backend_pid($session);
+	my $seen = is_same($session, $what);
+
+	# Nothing is proven by two empty lists.
+	cmp_ok(scalar @$seen, '>=', $least, "$what: at least $least contexts");
 	is(scalar(grep { !defined $_->{free_bytes} } @$seen),
 		0, "$what: blocks and free bytes of all contexts are known");
 	check_tree($seen, $what);
@@ -237,6 +246,35 @@ is( scalar(
 	5000,
 	'prepared statements: each is named');
 $session->quit;
+
+#
+# An observer remembers where it had to read.  That is right in part for the
+# same session after it has changed, and for another one.
+#
+my @changing = (open_session($node), open_session($node));
+foreach my $round (1 .. 3)
+{
+	foreach my $number (0 .. 1)
+	{
+		my $prepared = $round * 700 + $number * 300;
+
+		$session = $changing[$number];
+		$session->query_safe(
+			qq(DO \$\$ DECLARE s record; BEGIN
+				FOR s IN SELECT name FROM pg_prepared_statements
+					WHERE hashtext(name) % 3 = 0 LOOP
+					EXECUTE 'DEALLOCATE ' || s.name;
+				END LOOP;
+				FOR i IN 1 .. $prepared LOOP
+					EXECUTE format('PREPARE r${round}_%s AS SELECT %L', i,
+						repeat('x', i * $round % 1500));
+				END LOOP;
+			END \$\$));
+		is_same($session, "session $number changed $round times");
+	}
+}
+is_same($changing[0], 'the first of them, after the other one');
+$_->quit foreach @changing;
 
 #
 # A transaction with open cursors: a sort's rows are in a Generation context,

@@ -50,10 +50,10 @@ sub check_memory
 	cmp_ok(observers_bytes(), '<', $before + 200_000,
 		"$what: the observer has no more memory than before");
 	is( $observer->query_safe(
-			q(SELECT count(*) FROM pg_backend_memory_contexts
+			q(SELECT string_agg(name, ', ') FROM pg_backend_memory_contexts
 			WHERE name LIKE 'pg\_session\_memory%')),
-		0,
-		"$what: nor contexts of ours");
+		'pg_session_memory remembered pages',
+		"$what: nor contexts of ours, but what it remembers");
 }
 
 sub seconds_of
@@ -137,6 +137,18 @@ foreach my $what (sort keys %look)
 		LIMIT 1");
 	check_memory($before, "$what, many times");
 }
+
+# A trim gives that back, too; the next look begins anew.
+my $remembered = q(SELECT total_bytes FROM pg_backend_memory_contexts
+	WHERE name = 'pg_session_memory remembered pages');
+cmp_ok($observer->query_safe($remembered),
+	'>', 10_000, 'what it remembers of a large session');
+$observer->query_safe('SELECT * FROM pg_session_memory_trim()');
+cmp_ok($observer->query_safe($remembered), '<=', 1024, 'none after a trim');
+is( $observer->query_safe(
+		"SELECT count(*) > 60000 FROM pg_session_memory_contexts($pid)"),
+	't',
+	'a look after that');
 
 $_->quit foreach $large, $observer;
 $node->stop;
