@@ -102,6 +102,37 @@ read_other(pid_t pid, char *memory, size_t bytes)
 	return (cpu_ns() - began) / times;
 }
 
+/*
+ * The same number of bytes of each of many pages that follow each other, with
+ * one call: of one page.
+ */
+static double
+read_pages(pid_t pid, char *memory, size_t bytes)
+{
+	enum {pages = 64};
+	const int	times = 2000;
+	static char here[pages * PAGE];
+	struct iovec local[pages];
+	struct iovec remote[pages];
+	double		began;
+
+	memset(here, 1, sizeof(here));
+	began = cpu_ns();
+	for (size_t i = 0; i < times; i++)
+	{
+		for (size_t page = 0; page < pages; page++)
+		{
+			local[page].iov_base = here + page * PAGE;
+			remote[page].iov_base = memory + (i * pages + page) * PAGE;
+			local[page].iov_len = remote[page].iov_len = bytes;
+		}
+		if (process_vm_readv(pid, local, pages, remote, pages, 0) !=
+			(ssize_t) (bytes * pages))
+			die("process_vm_readv");
+	}
+	return (cpu_ns() - began) / times / pages;
+}
+
 /* One page to a place that stays in the cache, as a reader's cache does. */
 static double
 copy_page(char *memory)
@@ -205,6 +236,10 @@ main(void)
 			printf(",\n \"process_vm_readv of %d kB\": %.1f", sizes[i] >> 10,
 				   read_other(other, memory, sizes[i]));
 	}
+	printf(",\n \"64 bytes of one of 64 pages that a call reads\": %.1f",
+		   read_pages(other, memory, 64));
+	printf(",\n \"one of 64 pages that a call reads\": %.1f",
+		   read_pages(other, memory, PAGE));
 	kill(other, SIGKILL);
 	waitpid(other, NULL, 0);
 

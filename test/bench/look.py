@@ -3,24 +3,31 @@
 
 look.py ROUNDS MAX_CONTEXTS OUTPUT
 
-Makes sessions of several sizes with PREPARE, and has them and an observer ask,
-in turns:
+Makes sessions of several sizes, with PREPARE and one that has planned a query
+over 3,000 partitions, and has them and an observer ask, in turns:
 
   self, core    in the session itself: pg_session_memory_contexts() and
                 pg_backend_memory_contexts
   other         in the observer: pg_session_memory_contexts(pid)
   walk          in the observer: the figures of the view for that session
 
-each as "count", SELECT count(*), sum(total_bytes), for which the planner asks
-our function for two columns only, and as "all", SELECT count(c) of whole rows,
-for which every column has to be there.  Times are CPU of the process that does
-the work, as the kernel counts it in /proc/PID/schedstat; small ones are of
-many queries in a row.
+the first two kinds as
+
+  count         SELECT count(*), sum(total_bytes), for which the planner asks
+                our function for two columns only
+  same          the count of each of the columns that both have
+  all           SELECT count(c) of whole rows, for which every column has to be
+                there
+
+Times are CPU of the process that does the work, as the kernel counts it in
+/proc/PID/schedstat; small ones are of many queries in a row.  The observer
+has looked at the session before; "first" is a walk by one that has not.
 
 Then what the observed session itself spends: under all our looks at it
-together, and under pg_log_backend_memory_contexts(pid); and the system calls
-of a look, counted by strace.
+together, and under pg_log_backend_memory_contexts(pid); and what a look reads,
+which strace sees.
 """
+import re
 import shutil
 import signal
 import subprocess
@@ -31,14 +38,22 @@ import time
 from sessions import (connect, cpu_ns, prepare_statements, progress, ratios,
                       run, save, shuffled, spread)
 
-# Contexts, about; 0 is a fresh session.
-SIZES = (0, 1000, 6000, 66000, 300000)
+# What a session has, and contexts, about.
+SESSIONS = (("fresh", 0), ("statements", 1000), ("statements", 6000),
+            ("partitions", 6000), ("statements", 66000),
+            ("statements", 300000))
+PARTITIONS = 3000
 COUNT = "SELECT count(*), sum(total_bytes) FROM {} c"
 ALL = "SELECT count(c) FROM {} c"
+WALK = ("SELECT contexts, context_bytes FROM "
+        "pg_session_memory_measure({}, NULL)")
 
 # Contexts that a measurement should be about, so that a small one is long
 # enough.
 CONTEXTS_A_MEASUREMENT = 6000
+
+# Connections that look for the first time.
+FIRST_LOOKS = 5
 
 
 def open_session():
@@ -52,46 +67,61 @@ def count_contexts(connection):
     return run(connection, COUNT.format("pg_session_memory_contexts()"))[0]
 
 
-def count_columns(connection, source):
+def columns_of(connection, source):
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT * FROM {source} LIMIT 0")
-        return len(cursor.description)
+        return [column.name for column in cursor.description]
 
 
-def make_size(connection, size):
-    """Prepares statements until there are so many contexts."""
+def make_partitions(connection):
+    """A table with two indexes each, in transactions that do not need a lock
+    for each of them at once."""
+    run(connection, "CREATE TABLE part (a int, b int) PARTITION BY RANGE (a)")
+    run(connection, "CREATE INDEX ON part (a)")
+    run(connection, "CREATE INDEX ON part (b)")
+    for first in range(0, PARTITIONS, 100):
+        run(connection, f"""
+            DO $$ BEGIN FOR i IN {first} .. {first + 99} LOOP
+                EXECUTE format('CREATE TABLE part_%s PARTITION OF part
+                    FOR VALUES FROM (%s) TO (%s)', i, i, i + 1);
+            END LOOP; END $$""")
+
+
+def make_size(connection, kind, size):
+    if kind == "partitions":
+        run(connection, "SELECT count(*) FROM part WHERE b = 1")
+        return
     missing = size - count_contexts(connection)[0]
     if missing > 0:
         prepare_statements(connection, 1, missing // 2)
 
 
-def calls_of(observer, sql):
-    """process_vm_readv calls of a query, or None where strace cannot."""
-    times = 3
+def reads_of(observer, sql):
+    """What a query reads of other processes: process_vm_readv calls, ranges
+    that they name, and bytes.  None where strace cannot."""
     pid = observer.get_backend_pid()
     if shutil.which("strace") is None:
         return None
     with tempfile.NamedTemporaryFile(mode="r") as output:
         with subprocess.Popen(
-                ["strace", "-q", "-c", "-e", "trace=process_vm_readv",
+                ["strace", "-q", "-e", "trace=process_vm_readv",
                  "-o", output.name, "-p", str(pid)],
                 stderr=subprocess.PIPE, text=True) as strace:
             try:
                 while not _is_traced(pid):
                     if strace.poll() is not None:
-                        progress("skip system calls of a look: " +
+                        progress("skip what a look reads: " +
                                  strace.stderr.read().strip())
                         return None
                     time.sleep(0.01)
-                for _ in range(times):
-                    run(observer, sql)
+                run(observer, sql)
             finally:
                 if strace.poll() is None:
                     strace.send_signal(signal.SIGINT)
-        lines = [line.split() for line in output
-                 if line.rstrip().endswith(" process_vm_readv")]
-    # % time, seconds, usecs/call, calls, and errors where there were some
-    return int(lines[0][3]) / times if lines else 0
+        calls = re.findall(r"^process_vm_readv\(.*\], (\d+), 0\) += (-?\d+)",
+                           output.read(), re.MULTILINE)
+    return {"calls": len(calls), "ranges": sum(int(n) for n, _ in calls),
+            "bytes": sum(max(0, int(copied)) for _, copied in calls)}
 
 
 def _is_traced(pid):
@@ -123,9 +153,22 @@ def log_once(observer, pid):
     return took * 1e3, (cpu_ns(pid) - before) / 1e6
 
 
-def look(observer, size, rounds):
+def first_walk(other, pid):
+    """Milliseconds of CPU of an observer that has looked at another session
+    only."""
+    observer = open_session()
+    for _ in range(2):
+        run(observer, WALK.format(other.get_backend_pid()))
+    before = cpu_ns(observer.get_backend_pid())
+    run(observer, WALK.format(pid))
+    took = cpu_ns(observer.get_backend_pid()) - before
+    observer.close()
+    return took / 1e6
+
+
+def look(observer, kind, size, rounds):
     session = open_session()
-    make_size(session, size)
+    make_size(session, kind, size)
     pid = session.get_backend_pid()
     contexts, size_bytes = count_contexts(session)
     # Asking itself has loaded the library into it, which would have it measure
@@ -133,15 +176,21 @@ def look(observer, size, rounds):
     run(session, "SET pg_session_memory.track = off")
     repeat = max(1, CONTEXTS_A_MEASUREMENT // contexts)
     ours = "pg_session_memory_contexts({})"
+    columns = {"core": columns_of(observer, "pg_backend_memory_contexts"),
+               "ours": columns_of(observer, ours.format(""))}
+    both = [name for name in columns["core"] if name in columns["ours"]]
+    same = f"SELECT {', '.join(f'count({name})' for name in both)} FROM {{}}"
     queries = {
         "self count": (session, COUNT.format(ours.format(""))),
+        "self same": (session, same.format(ours.format(""))),
         "self all": (session, ALL.format(ours.format(""))),
         "core count": (session, COUNT.format("pg_backend_memory_contexts")),
+        "core same": (session, same.format("pg_backend_memory_contexts")),
         "core all": (session, ALL.format("pg_backend_memory_contexts")),
         "other count": (observer, COUNT.format(ours.format(pid))),
+        "other same": (observer, same.format(ours.format(pid))),
         "other all": (observer, ALL.format(ours.format(pid))),
-        "walk": (observer, "SELECT contexts, context_bytes FROM "
-                 f"pg_session_memory_measure({pid}, NULL)"),
+        "walk": (observer, WALK.format(pid)),
     }
     times = {name: [] for name in queries}
     for connection, sql in queries.values():
@@ -165,12 +214,14 @@ def look(observer, size, rounds):
                 observations += 1
     lost = cpu_ns(pid) - before
 
+    with connect() as other:
+        first = [first_walk(other, pid)
+                 for _ in range(min(rounds, FIRST_LOOKS))]
     logged = [log_once(observer, pid) for _ in range(rounds)]
     result = {
-        "contexts": contexts, "bytes": int(size_bytes),
-        "columns": {name: count_columns(observer, source) for name, source in
-                    (("core", "pg_backend_memory_contexts"),
-                     ("ours", "pg_session_memory_contexts()"))},
+        "session": kind, "contexts": contexts, "bytes": int(size_bytes),
+        "columns": {"core": len(columns["core"]), "ours": len(columns["ours"]),
+                    "both": len(both)},
         "ms": {name: spread(values) for name, values in times.items()},
         # each beside what PostgreSQL has for the same query
         "ratio": {name: ratios(times[name], times["core " + name.split()[1]])
@@ -180,7 +231,9 @@ def look(observer, size, rounds):
         "log_lost_ms": spread([ms for _, ms in logged]),
         "walk_us_a_context":
             [ms * 1e3 / contexts for ms in spread(times["walk"])],
-        "calls": {name: calls_of(observer, queries[name][1])
+        "first_walk_us_a_context": [ms * 1e3 / contexts
+                                    for ms in spread(first)],
+        "reads": {name: reads_of(observer, queries[name][1])
                   for name in ("walk", "other all")},
     }
     session.close()
@@ -191,10 +244,13 @@ def main():
     rounds, most = int(sys.argv[1]), int(sys.argv[2])
     observer = open_session()
     results = []
-    for size in SIZES:
+    for kind, size in SESSIONS:
         if size <= most:
-            progress(f"a session with {size or 100:,} contexts")
-            results.append(look(observer, size, rounds))
+            if kind == "partitions":
+                progress(f"{PARTITIONS:,} partitions")
+                make_partitions(observer)
+            progress(f"a session with {size or 100:,} contexts: {kind}")
+            results.append(look(observer, kind, size, rounds))
     save(sys.argv[3], results)
 
 

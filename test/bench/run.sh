@@ -157,6 +157,26 @@ bench_memory()
 	private_stop more
 }
 
+# The machine's ticks since it started: all, idle, and those that the host did
+# not give it, one in each line.  See proc(5); guests' are in user and nice.
+cpu_ticks()
+{
+	awk '$1 == "cpu" {
+		print $2 + $3 + $4 + $5 + $6 + $7 + $8 + $9; print $5 + $6; print $9
+	}' /proc/stat
+}
+
+# share_of_cpu busy|stolen ALL IDLE STOLEN: per cent since cpu_ticks said that
+share_of_cpu()
+{
+	cpu_ticks | tr '\n' ' ' |
+		awk -v what="$1" -v all="$2" -v idle="$3" -v stolen="$4" '{
+			all = $1 - all
+			share = what == "busy" ? all - ($2 - idle) : $3 - stolen
+			printf "%.1f\n", (all > 0 ? 100 * share / all : 0)
+		}'
+}
+
 check_number()
 {
 	[[ $2 =~ ^[1-9][0-9]{0,8}$ ]] ||
@@ -165,7 +185,7 @@ check_number()
 
 main()
 {
-	local parts=("$@") part output=${OUTPUT:-} readme='' began
+	local parts=("$@") part output=${OUTPUT:-} readme='' began before=()
 
 	for part in "${parts[@]}"; do
 		[[ " ${parts_there[*]} " == *" $part "* ]] ||
@@ -202,9 +222,10 @@ main()
 		-I "$("$PRIVATE_PG_CONFIG" --includedir)" -o "$PGBENCH_CPU" \
 		test/bench/pgbench_cpu.c
 
+	mapfile -t before < <(cpu_ticks)
 	printf '%s\t%s\n' rounds "$rounds" seconds_a_run "$seconds" \
 		postgresql "$("$PRIVATE_BINDIR/postgres" --version | sed 's/^[^0-9]*//')" \
-		load "$(cut -d ' ' -f 1 /proc/loadavg)" \
+		busy "$(sleep 2; share_of_cpu busy "${before[@]}")" \
 		date "$(date -u +%F)" >"$PRIVATE_DIR/results/run.tsv"
 	for part in "${parts[@]}"; do
 		private_say "=== $part"
@@ -213,6 +234,8 @@ main()
 		printf 'took %s\t%s\n' "$part" $((SECONDS - began)) \
 			>>"$PRIVATE_DIR/results/run.tsv"
 	done
+	printf 'stolen\t%s\n' "$(share_of_cpu stolen "${before[@]}")" \
+		>>"$PRIVATE_DIR/results/run.tsv"
 
 	/usr/bin/python3 "$PRIVATE_SOURCE/test/bench/report.py" \
 		"$PRIVATE_DIR/results" "$output" "$readme"
