@@ -8,7 +8,7 @@
 # All parts without an argument.  Packages that are missing are installed; see
 # private_server.sh for that, and for what PG_MAJOR, KEEP and TMPDIR do.
 # Nothing is written to the checkout.  PGSM_STRESS_SECONDS is how long stress
-# takes, 20 by default.
+# takes, 60 by default.
 #
 # The last line is "N passed, M failed", with ", K skipped" where something
 # was, and the status is zero only if M is.
@@ -465,7 +465,7 @@ check_stress()
 {
 	heading "Stress"
 	count_lines stress "$PRIVATE_SOURCE/test/stress.sh" \
-		"${PGSM_STRESS_SECONDS:-20}"
+		"${PGSM_STRESS_SECONDS:-60}"
 }
 
 # ---------------------------------------------------------------------------

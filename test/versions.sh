@@ -41,6 +41,7 @@ default_majors=(15 17 18 19)
 project=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 scratch=
 child=
+running=						# tests, whose results are not said yet
 
 say() { printf '== %s\n' "$*" >&2; }
 die() { printf 'versions.sh: %s\n' "$*" >&2; exit 1; }
@@ -296,6 +297,8 @@ namespaces()
 
 cleanup()
 {
+	local status=$?
+
 	trap - EXIT
 	if [[ -n $child ]]; then
 		# a process group on the machine, a namespace's keeper else
@@ -304,6 +307,11 @@ cleanup()
 		wait "$child" 2>/dev/null || true
 	fi
 	[[ -z $scratch ]] || rm -rf "$scratch"
+	if [[ -n $running ]]; then
+		summary+=("PostgreSQL $running: ended early with status $status")
+		total_failed=$((total_failed + 1))
+		say_results
+	fi
 }
 
 # In the background, because only `wait` is interrupted by a signal at once
@@ -485,17 +493,32 @@ result_line()
 	printf '\n'
 }
 
+# Of all versions
+summary=()
+total_passed=0
+total_failed=0
+total_skipped=0
+
+say_results()
+{
+	printf '\n'
+	printf '%s\n' "${summary[@]}"
+	result_line "$total_passed" "$total_failed" "$total_skipped"
+}
+
 main()
 {
-	local major summary=() total_passed=0 total_failed=0 total_skipped=0
+	local major
 	local passed failed skipped
 	local -A missing=()
 
 	for major in "$@"; do
 		[[ $major =~ ^[1-9][0-9]$ ]] || die "\"$major\" is not a major version"
 		# all of them before the first test, which may take long
+		running=$major
 		available_here "$major" || need_chroot "$major" ||
 			missing[$major]=$reason
+		running=
 	done
 
 	export_tree
@@ -507,16 +530,16 @@ main()
 			total_skipped=$((total_skipped + 1))
 			continue
 		fi
+		running=$major
 		run_version "$major"
+		running=
 		summary+=("PostgreSQL $major: $(result_line "$passed" "$failed" "$skipped")")
 		total_passed=$((total_passed + passed))
 		total_failed=$((total_failed + failed))
 		total_skipped=$((total_skipped + skipped))
 	done
 
-	printf '\n'
-	printf '%s\n' "${summary[@]}"
-	result_line "$total_passed" "$total_failed" "$total_skipped"
+	say_results
 	((total_failed == 0))
 }
 
