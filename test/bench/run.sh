@@ -73,6 +73,14 @@ bench_limits()
 	private_run "$PRIVATE_DIR/results/limits" >"$PRIVATE_DIR/results/limits.json"
 }
 
+# The same again when all is done: whether the machine was as fast throughout.
+bench_limits_after()
+{
+	[[ ! -x $PRIVATE_DIR/results/limits ]] ||
+		private_run "$PRIVATE_DIR/results/limits" \
+			>"$PRIVATE_DIR/results/limits_after.json"
+}
+
 bench_watch()
 {
 	local ours=shared_preload_libraries=pg_session_memory name number=0
@@ -234,6 +242,7 @@ main()
 		printf 'took %s\t%s\n' "$part" $((SECONDS - began)) \
 			>>"$PRIVATE_DIR/results/run.tsv"
 	done
+	bench_limits_after
 	printf 'stolen\t%s\n' "$(share_of_cpu stolen "${before[@]}")" \
 		>>"$PRIVATE_DIR/results/run.tsv"
 
