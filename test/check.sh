@@ -122,10 +122,24 @@ build_without_warning()
 	! grep -i 'warning:' "$log"
 }
 
+# The readers, and what they remember, live as long as the program.
+run_memory_reader()
+{
+	cd "$PRIVATE_TREE" &&
+		private_run gcc -g -O1 -Wall -D_GNU_SOURCE \
+			-fsanitize=address,undefined -fno-sanitize-recover=undefined \
+			-Isrc -I "$("$PRIVATE_PG_CONFIG" --includedir-server)" \
+			-o "$PRIVATE_TREE/memory_reader_test" \
+			test/memory_reader_test.c src/memory_reader.c &&
+		private_run env ASAN_OPTIONS=detect_leaks=0 ./memory_reader_test
+}
+
 check_build()
 {
 	heading "Build for PostgreSQL $PG_MAJOR"
 	check "builds without a warning" build_without_warning
+	check "memory_reader reads what is there, and nothing else" \
+		run_memory_reader
 }
 
 # ---------------------------------------------------------------------------
