@@ -63,9 +63,10 @@ typedef uint64 GranuleSet;
 
 /*
  * A range of its own costs as much as copying so many granules that nobody
- * needs.  Hence there are not more ranges in a group than that.
+ * needs, which is a page.  Hence there are not more ranges in a group than
+ * that.
  */
-#define GAP_GRANULES		8
+#define GAP_GRANULES		16
 #define RANGES_A_GROUP		((64 + GAP_GRANULES) / (1 + GAP_GRANULES))
 
 /* A group in the cache. */
