@@ -23,7 +23,7 @@ my $node = start_watching_server(
 max_prepared_transactions = 2
 max_worker_processes = 12
 ));
-my $observer = open_long_session($node);
+my $observer = open_session($node);
 
 # What is published is what the idle session has, byte by byte, without what
 # hangs from MessageContext: at the end of the command that was about to be
@@ -49,7 +49,7 @@ sub is_published
 #
 # The columns, in a session that grows and shrinks again
 #
-my $session = open_long_session($node);
+my $session = open_session($node);
 my $pid = backend_pid($session);
 my $first = is_published($pid, 'first command');
 is($first->{baseline_bytes}, $first->{retained_bytes},
@@ -157,7 +157,7 @@ $session->quit;
 ok($node->poll_query_until('postgres',
 		"SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $pid"),
 	'ended session: is gone');
-$session = open_long_session($node);
+$session = open_session($node);
 $pid = backend_pid($session);
 cmp_ok(published($observer, $pid)->{peak_bytes},
 	'<', 8 * $MB, 'next session: nothing of the one before it');
@@ -320,6 +320,7 @@ my $connection = $node->connstr('postgres') . ' replication=database';
 my $walsender =
   $node->background_psql('postgres', on_error_stop => 0,
 	replication => 'database');
+$walsender->set_query_timer_restart();
 $pid = $walsender->query_safe('SELECT pg_backend_pid()');
 my $walsender_row = is_published($pid, 'walsender');
 is($walsender_row->{backend_type}, 'walsender', 'walsender: is one');
@@ -335,7 +336,7 @@ $walsender->quit;
 # transactions for another's statement, and background workers.  Their slots
 # may have been a session's before.
 #
-$session = open_long_session($node);
+$session = open_session($node);
 $pid = backend_pid($session);
 $session->query_safe('SET ' . parallel_setting($node) . ' = on');
 my $leader_before = published($observer, $pid);
@@ -390,7 +391,7 @@ $node->safe_psql('subscriber', 'DROP SUBSCRIPTION everything');
 # max_overhead: when measuring has taken its share, commands are passed over,
 # and an idle session looks once more
 #
-$session = open_long_session($node);
+$session = open_session($node);
 $pid = backend_pid($session);
 
 # 500 measurements of at least 10 us make 5 ms, which are the earnings of 50 s

@@ -27,13 +27,13 @@ track_activity_query_size = 8kB
 pg_session_memory.context_threshold = -1
 pg_session_memory.session_threshold = -1
 ));
-my $observer = open_long_session($node);
+my $observer = open_session($node);
 my ($session, $pid);
 
 sub new_session
 {
 	$session->quit if defined $session;
-	$session = open_long_session($node, @_);
+	$session = open_session($node, @_);
 	$pid = backend_pid($session);
 }
 

@@ -24,7 +24,7 @@ pg_session_memory.context_threshold = -1
 pg_session_memory.session_threshold = -1
 compute_query_id = on
 ));
-my $observer = open_long_session($node);
+my $observer = open_session($node);
 
 sub events
 {
@@ -40,7 +40,7 @@ is(scalar(@{ events() }), 0, 'nothing has happened yet');
 # Each kind, with all its columns
 #
 $node->safe_psql('postgres', 'CREATE ROLE worker LOGIN SUPERUSER');
-my $session = open_long_session($node, 'postgres', 'worker');
+my $session = open_session($node, 'postgres', 'worker');
 my $pid = backend_pid($session);
 $session->query_safe("SET application_name = 'a pool'");
 my $who = $observer->query_safe(
@@ -167,7 +167,7 @@ is_deeply(
 # back behind larger ones has not fallen, and has not crossed anew when they are
 # gone.
 #
-$session = open_long_session($node, 'postgres', 'worker');
+$session = open_session($node, 'postgres', 'worker');
 $pid = backend_pid($session);
 
 sub kinds_of
@@ -218,7 +218,7 @@ CREATE ROLE monitor LOGIN IN ROLE pg_monitor;
 CREATE ROLE member LOGIN IN ROLE one;
 ALTER ROLE one SET pg_session_memory.session_threshold = '100kB';
 ));
-my $one = open_long_session($node, 'postgres', 'one');
+my $one = open_session($node, 'postgres', 'one');
 $one->query_safe("SELECT 'a secret'");
 my $id = $observer->query_safe('SELECT max(id) FROM pg_session_memory_events');
 
@@ -380,7 +380,7 @@ pg_session_memory.max_events = $max_events
 pg_session_memory.log_level = debug5
 ));
 $node->restart;
-$observer = open_long_session($node);
+$observer = open_session($node);
 storm(50, 400);
 
 #
@@ -389,7 +389,7 @@ storm(50, 400);
 $node->safe_psql('postgres',
 	q(CREATE DATABASE latin TEMPLATE template0 ENCODING 'LATIN1'
 		LC_COLLATE 'C' LC_CTYPE 'C'));
-my $latin = open_long_session($node, 'latin');
+my $latin = open_session($node, 'latin');
 $latin->query_safe("SET client_encoding = 'LATIN1'");
 $latin->query_safe(
 	"SET pg_session_memory.session_threshold = '100kB' /* \xe4\xf6 */");

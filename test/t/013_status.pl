@@ -23,7 +23,7 @@ my $node = start_watching_server(
 pg_session_memory.context_threshold = -1
 pg_session_memory.session_threshold = '16MB'
 ));
-my $observer = open_long_session($node);
+my $observer = open_session($node);
 my $superuser = $node->safe_psql('postgres', 'SELECT user');
 my $client = ProtocolClient->new($node, $superuser);
 

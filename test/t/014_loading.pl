@@ -21,7 +21,7 @@ my $over = retain('over', 20 * $MB);
 # knows them.
 my $node = start_server('loading');
 my $superuser = $node->safe_psql('postgres', 'SELECT user');
-my $observer = open_long_session($node);
+my $observer = open_session($node);
 
 $node->safe_psql(
 	'postgres', q(
@@ -106,7 +106,7 @@ sub watches_itself
 #
 # Not loaded: what looks at other sessions
 #
-my $session = open_long_session($node);
+my $session = open_session($node);
 my $row = published($observer, backend_pid($session));
 is($row->{source}, 'live', 'not loaded: sessions are read');
 cmp_ok($row->{context_bytes}, '>', 0, 'not loaded: they have bytes');
@@ -216,7 +216,7 @@ foreach my $libraries ('pg_session_memory, pg_stat_statements',
 		"t\n0\n0",
 		"$libraries: both have their shared memory");
 }
-$observer = open_long_session($node);
+$observer = open_session($node);
 $client = ProtocolClient->new($node, 'watched');
 is($client->{parameters}{'pg_session_memory.status'},
 	'ok', 'shared_preload_libraries: the client is told at the start');

@@ -87,8 +87,8 @@ foreach my $round (1 .. 3)
 		"0\n0\n0",
 		"kill -9, round $round: nothing is published");
 
-	my $session = open_long_session($node);
-	my $observer = open_long_session($node);
+	my $session = open_session($node);
+	my $observer = open_session($node);
 	$session->query_safe("SET pg_session_memory.session_threshold = '100kB'");
 	my $row = published($observer, backend_pid($session));
 	# Some caches more than after its first command
@@ -107,7 +107,7 @@ foreach my $round (1 .. 3)
 # Sessions that end while they publish, as they do: their slots are given back,
 # and nobody who reads waits for them
 #
-my $observer = open_long_session($node);
+my $observer = open_session($node);
 # A session may be gone before it is terminated, which is worth a warning.
 $observer->query_safe('SET client_min_messages = error');
 my $pgbench =
@@ -175,7 +175,7 @@ is( $observer->query_safe(
 #
 # Thresholds at their limits
 #
-my $session = open_long_session($node);
+my $session = open_session($node);
 $pid = backend_pid($session);
 
 # What follows from setting each threshold, and what the log has of it.
@@ -287,9 +287,9 @@ sub temporary_files
 is(scalar(grep { /^pgsql_tmp$pid\./ } temporary_files()),
 	1, 'recycle: the session has a temporary file');
 
-my $waiting = open_long_session($node);
+my $waiting = open_session($node);
 start_statement($waiting, 'SELECT pg_advisory_lock(4711)');
-my $updating = open_long_session($node);
+my $updating = open_session($node);
 start_statement($updating, 'UPDATE t SET a = a + 10 RETURNING a');
 ok( $node->poll_query_until(
 		'postgres',

@@ -19,7 +19,7 @@ my $node = start_watching_server(
 pg_session_memory.context_threshold = -1
 pg_session_memory.session_threshold = -1
 ));
-my $observer = open_long_session($node);
+my $observer = open_session($node);
 $node->safe_psql(
 	'postgres', q(
 CREATE ROLE worker LOGIN;
@@ -30,7 +30,7 @@ GRANT SET ON PARAMETER pg_session_memory.context_threshold,
 	pg_session_memory.track TO worker;
 ));
 
-my $session = open_long_session($node, 'postgres', 'worker');
+my $session = open_session($node, 'postgres', 'worker');
 my $pid = backend_pid($session);
 $session->query_safe("SET application_name = 'a pool'");
 

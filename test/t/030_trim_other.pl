@@ -368,6 +368,7 @@ foreach my $replication ('true', 'database')
 {
 	my $walsender =
 	  $node->background_psql('postgres', replication => $replication);
+	$walsender->set_query_timer_restart();
 
 	$walsender->query_safe('IDENTIFY_SYSTEM');
 	my $sender = $observer->query_safe(

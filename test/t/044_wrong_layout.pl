@@ -42,6 +42,7 @@ $definition =~ s/MODULE_PATHNAME/$build\/pg_session_memory.so/;
 $node->safe_psql('postgres', $definition);
 
 my $observed = $node->background_psql('postgres');
+$observed->set_query_timer_restart();
 my $pid = $observed->query_safe('SELECT pg_backend_pid()');
 my $looks = "SELECT count(*) > 50, count(*) FILTER (WHERE total_bytes > 0) > 50,
 	num_nonnulls(sum(total_nblocks), sum(free_bytes), sum(free_chunks),

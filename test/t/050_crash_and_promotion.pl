@@ -39,8 +39,8 @@ sub check_clean
 		"0\n0\n0",
 		"$what: nothing of before is there");
 
-	my @sessions = map { open_long_session($node) } 1 .. 5;
-	my $observer = open_long_session($node);
+	my @sessions = map { open_session($node) } 1 .. 5;
+	my $observer = open_session($node);
 	become_bloated($sessions[0]);
 	$_->query_safe('SELECT 1') foreach @sessions;
 	is( $observer->query_safe(
@@ -83,8 +83,8 @@ sub wait_for_restart
 # Sessions that end with a request for a trim that they could not follow: the
 # next one in the slot is not asked
 #
-my $busy = open_long_session($node);
-my $observer = open_long_session($node);
+my $busy = open_session($node);
+my $observer = open_session($node);
 my $pid = backend_pid($busy);
 $busy->query_safe('BEGIN');
 is($observer->query_safe("SELECT pg_session_memory_trim($pid)"),
@@ -96,7 +96,7 @@ is( $observer->query_safe(
 $busy->quit;
 $node->poll_query_until('postgres',
 	"SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $pid");
-my @sessions = map { open_long_session($node) } 1 .. 3;
+my @sessions = map { open_session($node) } 1 .. 3;
 $_->query_safe('SELECT 1') foreach @sessions;
 is( $observer->query_safe(
 		'SELECT count(last_trim_at) FROM pg_session_memory'),
@@ -121,9 +121,9 @@ my %victim = (
 $observer->quit;
 foreach my $name (sort keys %victim)
 {
-	my $read = open_long_session($node);
-	my $reads = open_long_session($node);
-	my $waits = open_long_session($node);
+	my $read = open_session($node);
+	my $reads = open_session($node);
+	my $waits = open_session($node);
 	my @pids = map { backend_pid($_) } $read, $reads, $waits;
 
 	become_bloated($read);
@@ -154,10 +154,10 @@ foreach my $name (sort keys %victim)
 #
 # Immediate shutdown in the middle of it
 #
-my $session = open_long_session($node);
+my $session = open_session($node);
 become_bloated($session);
 $pid = backend_pid($session);
-$observer = open_long_session($node);
+$observer = open_session($node);
 start_statement($observer,
 	"SELECT pg_session_memory_sample($pid, '1 ms', 1000000) \\g /dev/null\n");
 $node->stop('immediate');
@@ -172,7 +172,7 @@ $node->backup('backup');
 my $standby = PostgreSQL::Test::Cluster->new('standby');
 $standby->init_from_backup($node, 'backup', has_streaming => 1);
 $standby->start;
-$session = open_long_session($node);
+$session = open_session($node);
 become_bloated($session);
 $node->wait_for_catchup($standby);
 
@@ -207,10 +207,10 @@ is( $standby->safe_psql(
 	'standby: a transaction that only reads is enough');
 
 # A session of before the promotion goes on after it.
-my $old = open_long_session($standby);
+my $old = open_session($standby);
 my $old_pid = backend_pid($old);
 become_bloated($old);
-my $watcher = open_long_session($standby);
+my $watcher = open_session($standby);
 my $before = published($watcher, $old_pid);
 is($before->{status}, 'bloated', 'before the promotion: a session is bloated');
 my $old_events = $watcher->query_safe(

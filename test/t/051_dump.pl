@@ -156,7 +156,7 @@ check_objects('archive', 'restored over itself');
 #
 # DROP EXTENSION
 #
-my $session = open_long_session($node, 'plain');
+my $session = open_session($node, 'plain');
 $session->query('\set VERBOSITY verbose
 	DROP EXTENSION pg_session_memory');
 like(

@@ -17,7 +17,7 @@ use WatchTest;
 my $node = start_watching_server('schema');
 
 # A session to look at, over its thresholds, so that each view has a row
-my $observed = open_long_session($node);
+my $observed = open_session($node);
 my $pid = backend_pid($observed);
 $observed->query_safe("SET pg_session_memory.session_threshold = '4MB'");
 $observed->query_safe(retain('over', 8 * 1024 * 1024));
@@ -125,7 +125,7 @@ sub check_all
 # A name that must be quoted
 #
 my $name = 'Memory of "sessions"; --';
-my $session = open_long_session($node);
+my $session = open_session($node);
 $session->query_safe(
 	'DROP EXTENSION pg_session_memory;
 	CREATE SCHEMA "Memory of ""sessions""; --";
@@ -141,7 +141,7 @@ $session->query_safe('CREATE SCHEMA another;
 	DROP SCHEMA "Memory of ""sessions""; --"');
 check_all($session, 'another', 'SET SCHEMA, the same session');
 $session->quit;
-$session = open_long_session($node);
+$session = open_session($node);
 check_all($session, 'another', 'SET SCHEMA, a fresh session');
 
 # What of users depends on it goes along.

@@ -15,7 +15,7 @@ use Test::More;
 use WatchTest;
 
 my $node = start_watching_server('other_version');
-my $session = open_long_session($node);
+my $session = open_session($node);
 my $pid = backend_pid($session);
 
 # Something to be shown by those that show only what there is

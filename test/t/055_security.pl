@@ -27,7 +27,7 @@ GRANT SELECT ON readable TO PUBLIC;
 ));
 
 my $superuser = $node->safe_psql('postgres', 'SELECT user');
-my %session = map { $_ => open_long_session($node, 'postgres', $_) }
+my %session = map { $_ => open_session($node, 'postgres', $_) }
   qw(nobody_special someone monitor signaller), $superuser;
 my %pid = map { $_ => backend_pid($session{$_}) } keys %session;
 
@@ -99,7 +99,7 @@ is( outcome('monitor', "SELECT pg_session_memory_trim($pid{someone})"),
 $node->safe_psql('postgres',
 	"ALTER ROLE someone SET pg_session_memory.session_threshold = '5MB'");
 $session{someone}->quit;
-$session{someone} = open_long_session($node, 'postgres', 'someone');
+$session{someone} = open_session($node, 'postgres', 'someone');
 $pid{someone} = backend_pid($session{someone});
 $session{someone}->query_safe('PREPARE p AS SELECT \'secret 4711\', a FROM readable');
 $session{someone}->query_safe('DECLARE "secret 4711" CURSOR WITH HOLD FOR

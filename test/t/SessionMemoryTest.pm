@@ -43,14 +43,17 @@ sub start_server
 }
 
 # A session that stays open until its quit().  Its query_safe() takes a WARNING
-# for a failure, too.
+# for a failure, too.  The time that a test may take is that of each query, not
+# of all together: some tests are long, and machines slow.
 sub open_session
 {
 	my ($node, $database, $user) = @_;
 	my %parameters = (on_error_stop => 0);
 
 	$parameters{extra_params} = [ '-U', $user ] if defined $user;
-	return $node->background_psql($database // 'postgres', %parameters);
+	my $session = $node->background_psql($database // 'postgres', %parameters);
+	$session->set_query_timer_restart();
+	return $session;
 }
 
 # Sends a statement that will not end soon, and returns when psql sends it.

@@ -11,7 +11,6 @@ use SessionMemoryTest;
 
 our @EXPORT = qw(
   start_watching_server
-  open_long_session
   published
   retain
   log_end
@@ -30,15 +29,6 @@ sub start_watching_server
 shared_preload_libraries = 'pg_session_memory'
 pg_session_memory.max_overhead = 100
 ) . ($settings // ''));
-}
-
-# A session that stays open, with the time for a query counted anew at each.
-sub open_long_session
-{
-	my $session = open_session(@_);
-
-	$session->set_query_timer_restart();
-	return $session;
 }
 
 # A session's row of the view, as another session sees it.
