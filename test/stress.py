@@ -49,11 +49,16 @@ FORESEEN_WARNINGS = re.compile(
     r"|could not send signal to process \d+: No such process$"
     r"|there is (no|already a) transaction in progress$")
 
-# What PostgreSQL's parallel workers say when their leader was terminated before
-# they have begun.
+# What PostgreSQL's parallel workers say when their leader was cancelled or
+# terminated before they have begun, and leaders when a worker was.
 FORESEEN_ERRORS = re.compile(
     r"could not map dynamic shared memory segment$"
-    r"|could not attach to dynamic shared area$")
+    r"|could not attach to dynamic shared area$"
+    r"|could not attach to a SharedFileSet that is already destroyed$"
+    r"|could not import the requested snapshot$"
+    r"|could not send tuple to shared-memory queue$"
+    r"|parallel worker failed to initialize$"
+    r"|lost connection to parallel worker$")
 
 # What an observer's memory may grow by, from when it has seen everything some
 # times: caches of what the workers create and drop are rebuilt in new places.
@@ -88,6 +93,19 @@ def ok(name, value, why=""):
 def equal(name, got, expected):
     """Reports whether both are the same."""
     ok(name, got == expected, f"got {got!r}, expected {expected!r}")
+
+
+def foreseen(state, message):
+    """Whether an error is one that the work here brings with it."""
+    return state in FORESEEN or FORESEEN_ERRORS.match(message)
+
+
+def tell_unforeseen(who, error):
+    """Remembers an error of a client's, unless it is foreseen or the end of
+    the connection, which has no code."""
+    if error.pgcode is not None and not foreseen(error.pgcode,
+                                                 error.diag.message_primary):
+        unforeseen.append(f"{who}: {error.pgcode} {error}")
 
 
 def count(what, number=1):
@@ -217,10 +235,7 @@ def work(connection, user):
         try:
             random.choice(actions)(connection)
         except psycopg2.Error as error:
-            state = error.pgcode
-            # None: the end of the connection
-            if state is not None and state not in FORESEEN:
-                unforeseen.append(f"worker: {state} {error}")
+            tell_unforeseen("worker", error)
             if connection.closed:
                 count("connections lost")
                 return
@@ -247,8 +262,7 @@ def worker(_):
                 with socket.socket(fileno=os.dup(connection.fileno())) as end:
                     end.shutdown(socket.SHUT_RDWR)
         except psycopg2.Error as error:
-            if error.pgcode is not None and error.pgcode not in FORESEEN:
-                unforeseen.append(f"worker: {error.pgcode} {error}")
+            tell_unforeseen("worker", error)
         finally:
             connection.close()
 
@@ -503,8 +517,7 @@ def check_log(path):
             elif severity in ("ERROR", "FATAL", "PANIC"):
                 if state == "53300":
                     continue        # a worker that came too early
-                if state not in FORESEEN and \
-                        not FORESEEN_ERRORS.search(message):
+                if not foreseen(state, message):
                     wrong[f"{state} {severity}: {message}"] += 1
     equal("no crash in the log", crashes[:5], [])
     equal("no error or warning in the log but those that are foreseen",

@@ -49,6 +49,7 @@ main()
 		shared_preload_libraries=pg_session_memory \
 		max_connections=125 superuser_reserved_connections=3 \
 		shared_buffers=64MB autovacuum_naptime=1s \
+		parallel_setup_cost=0 min_parallel_table_scan_size=0 \
 		log_line_prefix='%m [%p] %e ' log_min_error_statement=panic
 	private_psql <<-'END'
 		CREATE EXTENSION pg_session_memory;
