@@ -26,20 +26,7 @@ set -euo pipefail
 
 source "$(dirname "${BASH_SOURCE[0]}")/private_server.sh"
 source "$(dirname "${BASH_SOURCE[0]}")/postgres_source.sh"
-
-passed=0
-failed=0
-completed=
-
-# private_server.sh calls this at the end, however the script ends.
-private_at_exit()
-{
-	if [[ -z $completed ]]; then
-		printf 'not ok the run itself, which ended early with status %s\n' "$1"
-		failed=$((failed + 1))
-	fi
-	printf '\n%d passed, %d failed\n' "$passed" "$failed"
-}
+source "$(dirname "${BASH_SOURCE[0]}")/result_line.sh"
 
 pass()
 {

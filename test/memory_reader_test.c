@@ -18,16 +18,13 @@
  */
 #include "postgres.h"
 
-#include <signal.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include "miscadmin.h"
 #include "utils/memutils.h"
 
 #include "memory_reader.h"
+#include "other_process.h"
 
 /* Those of the system: there is no server with its own ones. */
 #undef fprintf
@@ -100,13 +97,6 @@ MemoryContextReset(MemoryContext context)
  * ----------------------------------------------------------------------------
  */
 
-static void
-die(const char *what)
-{
-	perror(what);
-	exit(1);
-}
-
 /* A number below limit */
 static size_t
 below(size_t limit)
@@ -146,36 +136,15 @@ make_memory(void)
 	}
 }
 
-static pid_t
-start_process(int process)
+/* Gives each page the bytes of a process. */
+static void
+fill_memory(int process)
 {
-	int			ready[2];
-	char		byte = 0;
-	pid_t		pid;
-
-	if (pipe(ready) != 0)
-		die("pipe");
-	pid = fork();
-	if (pid < 0)
-		die("fork");
-	if (pid == 0)
+	for (size_t i = 0; i < (size_t) PAGES * PAGE; i++)
 	{
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		for (size_t i = 0; i < (size_t) PAGES * PAGE; i++)
-		{
-			if (mapped[i / PAGE])
-				memory[i] = byte_of(i, process);
-		}
-		if (write(ready[1], &byte, 1) != 1)
-			_exit(1);
-		for (;;)
-			pause();
+		if (mapped[i / PAGE])
+			memory[i] = byte_of(i, process);
 	}
-	close(ready[1]);
-	if (read(ready[0], &byte, 1) != 1)
-		die("read");
-	close(ready[0]);
-	return pid;
 }
 
 static void
@@ -260,7 +229,7 @@ main(int argc, char **argv)
 	srandom(seed);
 	make_memory();
 	for (int i = 0; i < PROCESSES; i++)
-		pids[i] = start_process(i);
+		pids[i] = start_other(fill_memory, i);
 
 	for (int round = 0; round < rounds; round++)
 	{
@@ -299,9 +268,6 @@ main(int argc, char **argv)
 	/* Nothing is proven by places of one kind only. */
 	printf("%ld places read, %ld in gaps\n", there, gaps);
 	for (int i = 0; i < PROCESSES; i++)
-	{
-		kill(pids[i], SIGKILL);
-		waitpid(pids[i], NULL, 0);
-	}
+		end_other(pids[i]);
 	return there > 0 && gaps > 0 ? 0 : 1;
 }

@@ -12,30 +12,22 @@
  * apart, that is in no cache.
  */
 #define _GNU_SOURCE
-#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "../other_process.h"
 
 /* More than any cache has. */
 #define MEMORY		((size_t) 512 << 20)
 #define PAGE		4096
 #define LINE		64
-
-static void
-die(const char *what)
-{
-	perror(what);
-	exit(1);
-}
 
 static double
 cpu_ns(void)
@@ -199,32 +191,24 @@ page_fault(void)
 	return began;
 }
 
+/* What start_other has the other process do, and then we do ourselves */
+static char *to_fill;
+
+static void
+fill_memory(int byte)
+{
+	memset(to_fill, byte, MEMORY);
+}
+
 int
 main(void)
 {
 	static const int sizes[] = {64, 4096, 16384, 131072};
 	char	   *memory = new_memory();
-	int			ready[2];
-	char		byte = 0;
 	pid_t		other;
 
-	if (pipe(ready) != 0)
-		die("pipe");
-	other = fork();
-	if (other < 0)
-		die("fork");
-	if (other == 0)
-	{
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		memset(memory, 1, MEMORY);
-		if (write(ready[1], &byte, 1) != 1)
-			_exit(1);
-		for (;;)
-			pause();
-	}
-	close(ready[1]);
-	if (read(ready[0], &byte, 1) != 1)
-		die("read");
+	to_fill = memory;
+	other = start_other(fill_memory, 1);
 
 	printf("{\"empty system call\": %.1f", empty_call());
 	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++)
@@ -240,10 +224,9 @@ main(void)
 		   read_pages(other, memory, 64));
 	printf(",\n \"one of 64 pages that a call reads\": %.1f",
 		   read_pages(other, memory, PAGE));
-	kill(other, SIGKILL);
-	waitpid(other, NULL, 0);
+	end_other(other);
 
-	memset(memory, 1, MEMORY);
+	fill_memory(1);
 	printf(",\n \"copy of 4 kB that are in no cache\": %.1f",
 		   copy_page(memory));
 	printf(",\n \"cache miss\": %.1f", cache_miss(memory));

@@ -35,8 +35,8 @@ import sys
 import tempfile
 import time
 
-from sessions import (connect, cpu_ns, prepare_statements, progress, ratios,
-                      run, save, shuffled, spread)
+from sessions import (connect, cpu_ns, make_partitions, prepare_statements,
+                      progress, ratios, run, save, shuffled, spread)
 
 # What a session has, and contexts, about.
 SESSIONS = (("fresh", 0), ("statements", 1000), ("statements", 6000),
@@ -71,20 +71,6 @@ def columns_of(connection, source):
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT * FROM {source} LIMIT 0")
         return [column.name for column in cursor.description]
-
-
-def make_partitions(connection):
-    """A table with two indexes each, in transactions that do not need a lock
-    for each of them at once."""
-    run(connection, "CREATE TABLE part (a int, b int) PARTITION BY RANGE (a)")
-    run(connection, "CREATE INDEX ON part (a)")
-    run(connection, "CREATE INDEX ON part (b)")
-    for first in range(0, PARTITIONS, 100):
-        run(connection, f"""
-            DO $$ BEGIN FOR i IN {first} .. {first + 99} LOOP
-                EXECUTE format('CREATE TABLE part_%s PARTITION OF part
-                    FOR VALUES FROM (%s) TO (%s)', i, i, i + 1);
-            END LOOP; END $$""")
 
 
 def make_size(connection, kind, size):
@@ -248,7 +234,7 @@ def main():
         if size <= most:
             if kind == "partitions":
                 progress(f"{PARTITIONS:,} partitions")
-                make_partitions(observer)
+                make_partitions(observer, PARTITIONS)
             progress(f"a session with {size or 100:,} contexts: {kind}")
             results.append(look(observer, kind, size, rounds))
     save(sys.argv[3], results)

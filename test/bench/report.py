@@ -630,7 +630,8 @@ def read_results(directory):
             else:
                 run[name] = value
     results["run"] = run
-    for part in ("limits", "limits_after", "watch", "look", "server", "trim", "memory"):
+    for part in ("limits", "limits_after", "watch", "look", "server", "trim",
+                 "memory"):
         path = f"{directory}/{part}.json"
         if os.path.exists(path):
             with open(path, encoding="utf-8") as file:

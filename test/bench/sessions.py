@@ -33,6 +33,20 @@ def prepare_statements(connection, first, last):
         END LOOP; END $$""")
 
 
+def make_partitions(connection, number):
+    """The table part, with two indexes for each partition"""
+    run(connection, "CREATE TABLE part (a int, b int) PARTITION BY RANGE (a)")
+    run(connection, "CREATE INDEX ON part (a)")
+    run(connection, "CREATE INDEX ON part (b)")
+    # With a commit now and then: locks of all of them would take longer.
+    run(connection, f"""
+        DO $$ BEGIN FOR i IN 1 .. {number} LOOP
+            EXECUTE format('CREATE TABLE part_%s PARTITION OF part
+                FOR VALUES FROM (%s) TO (%s)', i, i, i + 1);
+            IF i % 100 = 0 THEN COMMIT; END IF;
+        END LOOP; END $$""")
+
+
 # ----------------------------------------------------------------------------
 # What the kernel says
 # ----------------------------------------------------------------------------

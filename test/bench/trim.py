@@ -34,8 +34,8 @@ import statistics
 import sys
 import time
 
-from sessions import (anon_mb, connect, cpu_ms, private_mb, progress, run,
-                      save, spread)
+from sessions import (anon_mb, connect, cpu_ms, make_partitions, private_mb,
+                      progress, run, save, spread)
 
 PARTITIONS = 3000
 STATEMENTS = 10000
@@ -73,19 +73,6 @@ def timed(connection, sql):
 
 BOTH_QUERIES = ("SELECT count(*) FROM part WHERE b = 1",
                 "SELECT max(a), sum(b) FROM part WHERE a + b > 0")
-
-
-def make_partitions(connection):
-    run(connection, "CREATE TABLE part (a int, b int) PARTITION BY RANGE (a)")
-    run(connection, "CREATE INDEX ON part (a)")
-    run(connection, "CREATE INDEX ON part (b)")
-    # With a commit now and then: locks of all of them would take longer.
-    run(connection, f"""
-        DO $$ BEGIN FOR i IN 1 .. {PARTITIONS} LOOP
-            EXECUTE format('CREATE TABLE part_%s PARTITION OF part
-                FOR VALUES FROM (%s) TO (%s)', i, i, i + 1);
-            IF i % 100 = 0 THEN COMMIT; END IF;
-        END LOOP; END $$""")
 
 
 def make_functions(connection):
@@ -246,7 +233,7 @@ def median_of(results, column):
 
 def workloads(rounds, output=None):
     connection = connect()
-    make_partitions(connection)
+    make_partitions(connection, PARTITIONS)
     make_functions(connection)
     run(connection, "VACUUM ANALYZE item")
     with_compiler = run(connection, "SELECT set_config('jit', 'on', false), "
@@ -455,7 +442,7 @@ A round: each session plans both queries {times} times in a row, then rests.
 def pool(trials, hosts):
     for host in hosts:
         connection = connect(host)
-        make_partitions(connection)
+        make_partitions(connection, PARTITIONS)
         version = run(connection, "SHOW server_version")[0][0].split()[0]
         connection.close()
 
