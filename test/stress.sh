@@ -50,7 +50,7 @@ main()
 		max_connections=125 superuser_reserved_connections=3 \
 		shared_buffers=64MB autovacuum_naptime=1s \
 		parallel_setup_cost=0 min_parallel_table_scan_size=0 \
-		log_line_prefix='%m [%p] %e ' log_min_error_statement=panic
+		log_line_prefix='%m [%p] %b, %e ' log_min_error_statement=panic
 	private_psql <<-'END'
 		CREATE EXTENSION pg_session_memory;
 		CREATE ROLE app LOGIN;
