@@ -259,10 +259,11 @@ is_here(MemoryReader *reader, uintptr_t group)
 	return slot_of(reader, group)->group == group;
 }
 
-/* The granules from first on, up to but without end, which is more. */
+/* The granules from first on, up to but without end; at least one. */
 static inline GranuleSet
 granules(int first, int end)
 {
+	Assert(first < end);
 	return (PG_UINT64_MAX << first) & (PG_UINT64_MAX >> (64 - end));
 }
 
@@ -349,15 +350,20 @@ fetch_groups(MemoryReader *reader, uintptr_t first, int count)
 	for (int i = 0; i < count; i++)
 	{
 		PageGroup  *slot = slot_of(reader, first + i);
-		ssize_t		here = Min(copied - i * (ssize_t) GROUP_BYTES,
-							   (ssize_t) GROUP_BYTES);
+		ssize_t		bytes = Min(copied - i * (ssize_t) GROUP_BYTES,
+								(ssize_t) GROUP_BYTES);
+		int			here = Max(bytes, 0) / GRANULE_BYTES;
 
-		if (slot->group != first + i || here <= 0)
+		if (slot->group != first + i || here == 0)
 			take_slot(reader, slot, here > 0 ? first + i : 0);
 		if (here > 0)
-			slot->here = granules(0, here / GRANULE_BYTES);
+			slot->here = granules(0, here);
 		slot->complete = true;
 	}
+
+	/* Linux copies whole pages, but nothing here depends on it. */
+	if (copied >= 0 && copied < count * (ssize_t) GROUP_BYTES)
+		reader->error = EFAULT;
 }
 
 /*

@@ -10,7 +10,8 @@
  * Two processes have the same pages mapped, with gaps, and different bytes in
  * them.  A round reads some thousand places of one of them, then of the other
  * one, mostly the same ones in the same order: upwards, downwards or anywhere.
- * Now and then what is remembered is trimmed, or there is no memory for it.
+ * Now and then what is remembered is trimmed, or there is no memory for it, or
+ * calls fail or are cut short at any byte.
  *
  * check.sh compiles it with sanitizers.
  *
@@ -18,7 +19,10 @@
  */
 #include "postgres.h"
 
+#include <errno.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
 
 #include "miscadmin.h"
 #include "utils/memutils.h"
@@ -45,6 +49,14 @@ static unsigned char *memory;	/* the same addresses in all processes */
 static bool mapped[PAGES];
 static Place places[PLACES];
 static bool memory_is_short;
+static bool reads_fail;			/* some of them */
+
+/* A number below limit */
+static size_t
+below(size_t limit)
+{
+	return random() % limit;
+}
 
 /* ----------------------------------------------------------------------------
  * What the reader needs of a server
@@ -93,16 +105,47 @@ MemoryContextReset(MemoryContext context)
 }
 
 /* ----------------------------------------------------------------------------
- * The test
+ * What the reader needs of the system
  * ----------------------------------------------------------------------------
  */
 
-/* A number below limit */
-static size_t
-below(size_t limit)
+/* In the place of the C library's */
+ssize_t
+process_vm_readv(pid_t pid, const struct iovec *local, unsigned long locals,
+				 const struct iovec *remote, unsigned long remotes,
+				 unsigned long flags)
 {
-	return random() % limit;
+	static const int errors[] = {EPERM, ESRCH, EFAULT};
+	ssize_t		copied;
+	ssize_t		end = 0;
+
+	if (reads_fail && below(10) == 0)
+	{
+		errno = errors[below(lengthof(errors))];
+		return -1;
+	}
+	copied = syscall(SYS_process_vm_readv, pid, local, locals, remote, remotes,
+					 flags);
+	if (!reads_fail || copied <= 0 || below(10) > 0)
+		return copied;
+
+	/* Short by some or by most, and what it does not say has not come. */
+	copied = below(below(2) == 0 ? copied : Min(copied, 600));
+	for (unsigned long i = 0; i < locals; i++)
+	{
+		for (size_t j = 0; j < local[i].iov_len; j++, end++)
+		{
+			if (end >= copied)
+				((char *) local[i].iov_base)[j] = (char) 0xA5;
+		}
+	}
+	return copied;
 }
+
+/* ----------------------------------------------------------------------------
+ * The test
+ * ----------------------------------------------------------------------------
+ */
 
 /* The byte that a process has at a place. */
 static unsigned char
@@ -183,6 +226,8 @@ check_place(MemoryReader *reader, const Place *place, int process)
 
 	bytes = memory_reader_map(reader, (uintptr_t) memory + place->offset,
 							  place->length);
+	if (bytes == NULL && reads_fail)
+		return false;
 	if ((bytes != NULL) != there)
 	{
 		printf("%s is %s\n", there ? "what is mapped" : "a gap",
@@ -245,6 +290,7 @@ main(int argc, char **argv)
 		if (below(7) == 0)
 			memory_reader_trim();
 		memory_is_short = below(4) == 0;
+		reads_fail = below(4) == 0;
 
 		for (int look = 0; look < 3; look++)
 		{
@@ -257,7 +303,7 @@ main(int argc, char **argv)
 					continue;
 				if (check_place(reader, &places[i], process))
 					there++;
-				else
+				else if (!reads_fail)
 					gaps++;
 			}
 			if (below(3) > 0)
