@@ -562,6 +562,7 @@ fetch_granules(MemoryReader *reader, uintptr_t group, GranuleSet wanted)
 		return true;
 
 	/* The group is not mapped from end to end: just what is asked for. */
+	slot->here &= ~wanted;
 	copied = read_other(reader, &local, &remote, 1);
 	if (copied != length)
 	{
