@@ -518,7 +518,7 @@ def is_wrong(process, severity, state, message):
 
 def check_log(path):
     form = re.compile(
-        r"^\S+ \S+ \S+ \[\d+\] ([\w ]+), (\w{5}) (\w+):  (.*)$")
+        r"^\S+ \S+ \S+ \[\d+\] ([^,]+), (\w{5}) (\w+):  (.*)$")
     processes = collections.Counter()
     wrong = collections.Counter()
     crash = re.compile(r"TRAP:|PANIC:|terminated by signal"
