@@ -247,6 +247,22 @@ read_other(MemoryReader *reader, const MemoryRange *local,
 
 #endif
 
+/*
+ * Copies one range.  Where that ends early it has failed, too: with EFAULT, and
+ * with what it returns having been copied.
+ */
+static ssize_t
+read_range(MemoryReader *reader, char *local, uintptr_t address, Size length)
+{
+	MemoryRange to = {local, length};
+	MemoryRange from = {(void *) address, length};
+	ssize_t		copied = read_other(reader, &to, &from, 1);
+
+	if (copied >= 0 && copied < (ssize_t) length)
+		reader->error = EFAULT;
+	return copied;
+}
+
 static inline PageGroup *
 slot_of(MemoryReader *reader, uintptr_t group)
 {
@@ -343,10 +359,10 @@ take_slot(MemoryReader *reader, PageGroup *slot, uintptr_t group)
 static void
 fetch_groups(MemoryReader *reader, uintptr_t first, int count)
 {
-	MemoryRange local = {bytes_of(reader, first), count * GROUP_BYTES};
-	MemoryRange remote = {(void *) (first << GROUP_SHIFT), count * GROUP_BYTES};
-	ssize_t		copied = read_other(reader, &local, &remote, 1);
+	ssize_t		copied = read_range(reader, bytes_of(reader, first),
+									first << GROUP_SHIFT, count * GROUP_BYTES);
 
+	/* Linux copies whole pages, but nothing here depends on it. */
 	for (int i = 0; i < count; i++)
 	{
 		PageGroup  *slot = slot_of(reader, first + i);
@@ -360,10 +376,6 @@ fetch_groups(MemoryReader *reader, uintptr_t first, int count)
 			slot->here = granules(0, here);
 		slot->complete = true;
 	}
-
-	/* Linux copies whole pages, but nothing here depends on it. */
-	if (copied >= 0 && copied < count * (ssize_t) GROUP_BYTES)
-		reader->error = EFAULT;
 }
 
 /*
@@ -535,9 +547,6 @@ fetch_granules(MemoryReader *reader, uintptr_t group, GranuleSet wanted)
 	int			count = pg_leftmost_one_pos64(wanted) + 1 - first;
 	Size		offset = first * GRANULE_BYTES;
 	ssize_t		length = count * GRANULE_BYTES;
-	MemoryRange local = {bytes_of(reader, group) + offset, length};
-	MemoryRange remote = {(char *) (group << GROUP_SHIFT) + offset, length};
-	ssize_t		copied;
 
 	if (slot->group != group)
 	{
@@ -563,13 +572,9 @@ fetch_granules(MemoryReader *reader, uintptr_t group, GranuleSet wanted)
 
 	/* The group is not mapped from end to end: just what is asked for. */
 	slot->here &= ~wanted;
-	copied = read_other(reader, &local, &remote, 1);
-	if (copied != length)
-	{
-		if (copied >= 0)
-			reader->error = EFAULT;
+	if (read_range(reader, bytes_of(reader, group) + offset,
+				   (group << GROUP_SHIFT) + offset, length) != length)
 		return false;
-	}
 	slot->here |= wanted;
 	return true;
 }
