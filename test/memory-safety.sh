@@ -72,24 +72,32 @@ finds_what_is_there()
 		return 1
 	fi
 	found=$(what_is_found wrong)
-	rm "$log"
 	[[ $found == *"shift exponent"* && $found == *"heap-use-after-free"* ]]
 }
 
-# what_is_found PART: a line for each finding in what was written since the file
-# begin.
+# search_findings PART [OPTION...]: greps for findings in what was written since
+# the file begin, with these options.
 #
 # What AddressSanitizer finds is in a file of its own.  GCC's
 # UndefinedBehaviorSanitizer has another library, and when both are there it
 # writes to where errors go: to a server's log.  They also write that they could
 # not start, below a limit of memory that a test has set.
+search_findings()
+{
+	local part=$1
+
+	shift
+	find "$PRIVATE_DIR" -type f -newer "$PRIVATE_DIR/begin" \
+		\( -path "$PRIVATE_DIR/findings/$part.*" -o -name '*.log' \
+			-o -path "$PRIVATE_DIR/$part.part" \) \
+		-not -path "$PRIVATE_DIR/source/*" \
+		-exec grep -h "$@" -E 'ERROR: AddressSanitizer: |: runtime error: ' {} +
+}
+
+# what_is_found PART: a line for each finding
 what_is_found()
 {
-	find "$PRIVATE_DIR" -type f -newer "$PRIVATE_DIR/begin" \
-		\( -path "$PRIVATE_DIR/findings/$1.*" -o -name '*.log' \
-			-o -path "$PRIVATE_DIR/$1.part" \) \
-		-not -path "$PRIVATE_DIR/source/*" \
-		-exec grep -h -E 'ERROR: AddressSanitizer: |: runtime error: ' {} + |
+	search_findings "$1" |
 		sed -E 's/^==[0-9]+==//; s/ (on|at) (unknown )?address 0x.*//' | sort -u
 }
 
@@ -107,9 +115,8 @@ run_part()
 		fail "$part: $finding"
 	done < <(what_is_found "$part")
 	if [[ -n $found ]]; then
-		grep -r -h -m 1 -A 30 -E 'ERROR: AddressSanitizer|: runtime error: ' \
-			--include="$part.*" --include='*.log' --exclude-dir=source \
-			"$PRIVATE_DIR" | grep -E ' error: |ERROR: |^ +#' | head -n 40 || true
+		search_findings "$part" -m 1 -A 30 |
+			grep -E ' error: |ERROR: |^ +#' | head -n 40 || true
 	fi
 	tests=$(tail -n 1 "$log")
 	if [[ ! $tests =~ ^([0-9]+)\ passed || ${BASH_REMATCH[1]} -eq 0 ]]; then
