@@ -46,9 +46,7 @@ DO $$ BEGIN FOR i IN 1 .. 2000 LOOP
 END LOOP; END $$);
 my $given_back = 3000000;
 
-# The time that a query may take, not all of them together
 my $observer = open_session($node);
-$observer->set_query_timer_restart;
 
 # What the view says of a session
 sub look

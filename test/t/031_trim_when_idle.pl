@@ -60,9 +60,7 @@ my $given_back = 8 * 1024 * 1024;
 # nothing must happen: ten times as long.
 my $delay = 100;
 
-# The time that a query may take, not all of them together
 my $observer = open_session($node);
-$observer->set_query_timer_restart;
 
 sub look
 {

@@ -27,7 +27,6 @@ temp_buffers = 32MB
 jit = off
 ));
 my $observer = open_session($node);
-$observer->set_query_timer_restart;
 
 # The row of a category, as the observer sees the session; one of zeros if
 # there is none.

@@ -15,7 +15,6 @@ use Test::More;
 
 my $node = start_server('snapshot');
 my $observer = open_session($node);
-$observer->set_query_timer_restart;
 my $json = JSON::PP->new;
 
 sub snapshot

@@ -23,7 +23,6 @@ CREATE ROLE other LOGIN;
 CREATE ROLE watcher LOGIN IN ROLE pg_read_all_stats;
 CREATE DATABASE elsewhere));
 my $observer = open_session($node);
-$observer->set_query_timer_restart;
 
 sub pool
 {

@@ -17,7 +17,6 @@ use Time::HiRes qw(time sleep);
 my $node = start_server('sample');
 my $timeout = $PostgreSQL::Test::Utils::timeout_default;
 my $observer = open_session($node);
-$observer->set_query_timer_restart;
 my $watched = open_session($node);
 my $pid = backend_pid($watched);
 
