@@ -226,6 +226,12 @@ check_place(MemoryReader *reader, const Place *place, int process)
 
 	bytes = memory_reader_map(reader, (uintptr_t) memory + place->offset,
 							  place->length);
+	if (bytes == NULL && (reads_fail ? memory_reader_errno(reader) == 0 :
+						  memory_reader_errno(reader) != EFAULT))
+	{
+		printf("a read fails without the reason\n");
+		exit(1);
+	}
 	if (bytes == NULL && reads_fail)
 		return false;
 	if ((bytes != NULL) != there)
