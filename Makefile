@@ -24,38 +24,39 @@ DATA = pg_session_memory--1.0.sql
 
 MODULE_big = pg_session_memory
 OBJS = \
-	src/category_sums.o \
-	src/client_output.o \
-	src/context_blocks.o \
-	src/context_category.o \
-	src/context_tally.o \
-	src/context_walk.o \
-	src/event_ring.o \
-	src/foreign_text.o \
-	src/malloc_heap.o \
-	src/memory_reader.o \
+	src/functions/bloat.o \
+	src/functions/categories.o \
+	src/functions/category_sums.o \
+	src/functions/client_output.o \
+	src/functions/contexts.o \
+	src/functions/events.o \
+	src/functions/foreign_text.o \
+	src/functions/idents.o \
+	src/functions/observed_process.o \
+	src/functions/process.o \
+	src/functions/sample.o \
+	src/functions/sessions.o \
+	src/functions/snapshot.o \
+	src/functions/status.o \
+	src/functions/trim.o \
+	src/functions/tuple_writer.o \
+	src/functions/used_columns.o \
 	src/module.o \
-	src/observed_process.o \
-	src/process_memory.o \
-	src/server_process.o \
-	src/session_measure.o \
-	src/session_report.o \
-	src/session_slot.o \
-	src/session_trim.o \
-	src/session_watch.o \
-	src/sql_bloat.o \
-	src/sql_categories.o \
-	src/sql_contexts.o \
-	src/sql_events.o \
-	src/sql_idents.o \
-	src/sql_process.o \
-	src/sql_sample.o \
-	src/sql_sessions.o \
-	src/sql_snapshot.o \
-	src/sql_status.o \
-	src/sql_trim.o \
-	src/tuple_writer.o \
-	src/used_columns.o
+	src/reading/context_blocks.o \
+	src/reading/context_category.o \
+	src/reading/context_tally.o \
+	src/reading/context_walk.o \
+	src/reading/malloc_heap.o \
+	src/reading/memory_reader.o \
+	src/reading/process_memory.o \
+	src/reading/server_process.o \
+	src/session/event_ring.o \
+	src/session/measure.o \
+	src/session/report.o \
+	src/session/slot.o \
+	src/session/trim.o \
+	src/session/watch.o
+PG_CPPFLAGS = -I$(srcdir)/src
 PGFILEDESC = "pg_session_memory - memory of every session, from SQL"
 
 REGRESS = contexts columns sessions process permissions bad_input trim explain
@@ -66,6 +67,6 @@ PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
 
-$(OBJS): $(wildcard $(srcdir)/src/*.h)
+$(OBJS): $(wildcard $(srcdir)/src/*.h $(srcdir)/src/*/*.h)
 
 endif

@@ -21,9 +21,9 @@
 #include "storage/shmem.h"
 #include "utils/guc.h"
 
-#include "event_ring.h"
-#include "session_slot.h"
-#include "session_watch.h"
+#include "session/event_ring.h"
+#include "session/slot.h"
+#include "session/watch.h"
 #include "settings.h"
 
 PG_MODULE_MAGIC;

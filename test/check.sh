@@ -130,7 +130,7 @@ run_memory_reader()
 			-fsanitize=address,undefined -fno-sanitize-recover=undefined \
 			-Isrc -I "$("$PRIVATE_PG_CONFIG" --includedir-server)" \
 			-o "$PRIVATE_TREE/memory_reader_test" \
-			test/memory_reader_test.c src/memory_reader.c &&
+			test/memory_reader_test.c src/reading/memory_reader.c &&
 		private_run env ASAN_OPTIONS=detect_leaks=0 ./memory_reader_test
 }
 
@@ -159,7 +159,7 @@ own_typedefs()
 				| [^;{]*?(\w+))\s*;/gx)
 		{
 			print $1 // $2 // $3, "\n";
-		}' src/*.[ch]
+		}' src/*.[ch] src/*/*.[ch]
 }
 
 # PostgreSQL writes one space before the star of a return type, pg_bsd_indent
@@ -182,7 +182,7 @@ formatted()
 		own_typedefs
 	} | LC_ALL=C sort -u >"$typedefs"
 
-	for file in src/*.[ch]; do
+	for file in src/*.[ch] src/*/*.[ch]; do
 		pg_bsd_indent "${options[@]}" "-U$typedefs" <"$file" \
 			>"$PRIVATE_DIR/indented" || status=1
 		diff -u --label "$file" --label "$file, formatted" \
@@ -200,7 +200,7 @@ analysed()
 
 	cd "$PRIVATE_TREE" || return
 	for major in 15 16 17 18 19; do
-		cppcheck --quiet --enable=warning --std=c99 --inline-suppr \
+		cppcheck --quiet -Isrc --enable=warning --std=c99 --inline-suppr \
 			--suppress=missingInclude --suppress=missingIncludeSystem \
 			--suppress=normalCheckLevelMaxBranches \
 			-DPG_VERSION_NUM="${major}0000" -DMAXIMUM_ALIGNOF=8 \

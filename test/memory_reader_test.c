@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * memory_reader_test.c
- *	  src/memory_reader.c by itself, without a server: it has to give the bytes
+ *	  src/reading/memory_reader.c by itself, without a server: it has to give the bytes
  *	  of the process that it reads, and nothing where nothing is mapped,
  *	  whatever it was asked for before and remembers.
  *
@@ -27,8 +27,8 @@
 #include "miscadmin.h"
 #include "utils/memutils.h"
 
-#include "memory_reader.h"
 #include "other_process.h"
+#include "reading/memory_reader.h"
 
 /* Those of the system: there is no server with its own ones. */
 #undef fprintf

@@ -20,8 +20,10 @@ use Test::More;
 my $tree = abs_path("$FindBin::RealBin/../..");
 my $build = PostgreSQL::Test::Utils::tempdir();
 
-mkdir "$build/src";
-copy($_, "$build/src/") || die "$_: $!" foreach glob "$tree/src/*.[ch]";
+mkdir $_ =~ s/^\Q$tree\E/$build/r
+  foreach ("$tree/src", grep { -d } glob "$tree/src/*");
+copy($_, $_ =~ s/^\Q$tree\E/$build/r) || die "$_: $!"
+  foreach (glob("$tree/src/*.[ch]"), glob("$tree/src/*/*.[ch]"));
 copy("$tree/$_", "$build/") || die "$_: $!"
   foreach ('Makefile', 'pg_session_memory.control',
 	'pg_session_memory--1.0.sql');

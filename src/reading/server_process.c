@@ -1,0 +1,123 @@
+/*-------------------------------------------------------------------------
+ *
+ * server_process.c
+ *	  Finds the processes of this server, and tells who may look into them.
+ *
+ * The source is the array of PgBackendStatus in shared memory, from which
+ * pg_stat_activity comes, but read as it is now: pg_stat_activity keeps one
+ * snapshot for a transaction, and in a long one a pid may have been given to
+ * another session since.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_authid.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+
+#include "pg_compat.h"
+#include "reading/server_process.h"
+
+/*
+ * Copies what identifies the process in a slot.  Returns false if the slot
+ * is not in use.
+ */
+static bool
+read_slot(volatile PgBackendStatus *status, int slot, ServerProcess *process)
+{
+	for (;;)
+	{
+		int			before;
+		int			after;
+
+		pgstat_begin_read_activity(status, before);
+		process->pid = status->st_procpid;
+		process->slot = slot;
+		process->start = status->st_proc_start_timestamp;
+		process->userid = status->st_userid;
+		process->databaseid = status->st_databaseid;
+		process->state = status->st_state;
+		pgstat_end_read_activity(status, after);
+
+		if (pgstat_read_activity_complete(before, after))
+			return process->pid > 0;
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+bool
+server_process_find(int pid, ServerProcess *process)
+{
+	/* Callers mostly ask in the order of the slots: go on behind the last. */
+	static int	last = 0;
+	volatile PgBackendStatus *status = pgsm_shared_backend_status();
+	int			slots = pgsm_process_slots();
+
+	if (pid <= 0 || status == NULL)
+		return false;
+	for (int i = 0; i < slots; i++)
+	{
+		int			slot = (last + i) % slots;
+
+		if (status[slot].st_procpid == pid &&
+			read_slot(&status[slot], slot, process) && process->pid == pid)
+		{
+			last = slot;
+			return true;
+		}
+	}
+	return false;
+}
+
+bool
+server_process_at(int slot, ServerProcess *process)
+{
+	volatile PgBackendStatus *status = pgsm_shared_backend_status();
+
+	return status != NULL && read_slot(&status[slot], slot, process);
+}
+
+bool
+server_process_is_alive(const ServerProcess *process)
+{
+	volatile PgBackendStatus *status = pgsm_shared_backend_status();
+	ServerProcess now;
+
+	return status != NULL &&
+		read_slot(&status[process->slot], process->slot, &now) &&
+		now.pid == process->pid && now.start == process->start;
+}
+
+bool
+server_process_may_see_role(Oid userid)
+{
+	return has_privs_of_role(GetUserId(), ROLE_PG_READ_ALL_STATS) ||
+		has_privs_of_role(GetUserId(), userid);
+}
+
+bool
+server_process_may_see(const ServerProcess *process)
+{
+	return process->pid == MyProcPid ||
+		server_process_may_see_role(process->userid);
+}
+
+void
+server_process_require_see(const ServerProcess *process)
+{
+	if (!server_process_may_see(process))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to examine the memory of process %d",
+						process->pid),
+				 errdetail("Only roles with privileges of the role whose session it is, or of \"%s\", may see it.",
+						   "pg_read_all_stats")));
+}
+
+void
+server_process_warn_unknown(int pid)
+{
+	ereport(WARNING,
+			(errmsg("PID %d is not a PostgreSQL server process", pid)));
+}

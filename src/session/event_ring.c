@@ -1,0 +1,161 @@
+/*-------------------------------------------------------------------------
+ *
+ * event_ring.c
+ *	  The last threshold crossings of all sessions, in shared memory.
+ *
+ * An event is rare, some an hour in a healthy server, so a lock is simple
+ * and cheap enough.  It is held only to copy: an event is put together
+ * before, and read events are looked at after.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+/*
+ * Port has the same layout with and without these libraries, so that modules
+ * can be built where their headers are not installed; see libpq-be.h.
+ */
+#undef ENABLE_GSS
+#undef ENABLE_SSPI
+#undef USE_OPENSSL
+#include "libpq/libpq-be.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "storage/lwlock.h"
+#include "storage/shmem.h"
+#include "utils/backend_status.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "session/event_ring.h"
+
+typedef struct EventRing
+{
+	LWLock	   *lock;
+	int64		first_id;		/* of the oldest event that counts */
+	int64		next_id;
+	MemoryEvent events[FLEXIBLE_ARRAY_MEMBER];	/* by id % max_events */
+} EventRing;
+
+static EventRing *ring = NULL;
+
+Size
+event_ring_shmem_size(void)
+{
+	return add_size(offsetof(EventRing, events),
+					mul_size(sizeof(MemoryEvent), setting_max_events));
+}
+
+void
+event_ring_shmem_startup(void)
+{
+	bool		found;
+
+	ring = ShmemInitStruct("pg_session_memory events",
+						   event_ring_shmem_size(), &found);
+	if (found)
+		return;
+	ring->lock = &GetNamedLWLockTranche(EVENT_RING_TRANCHE)->lock;
+	ring->first_id = 1;
+	ring->next_id = 1;
+}
+
+void
+session_query_text(char *text, Size size)
+{
+	const char *query = MyBEEntry != NULL ? MyBEEntry->st_activity_raw : NULL;
+	Size		length = 0;
+
+	/*
+	 * What pg_stat_activity shows: at the end of a command its text is still
+	 * there.  The text ends somewhere below track_activity_query_size.
+	 */
+	if (query != NULL && pgstat_track_activity_query_size > 0)
+	{
+		length = strnlen(query,
+						 Min(size, (Size) pgstat_track_activity_query_size));
+		length = pg_mbcliplen(query, (int) length, (int) (size - 1));
+		memcpy(text, query, length);
+	}
+	text[length] = '\0';
+}
+
+int64
+session_query_id(void)
+{
+	return MyBEEntry != NULL ? (int64) MyBEEntry->st_query_id : 0;
+}
+
+void
+event_ring_add(EventKind kind, const char *context, int64 bytes,
+			   int64 threshold_bytes, int64 session_bytes)
+{
+	/* Too large for the stack of a callback. */
+	static MemoryEvent event;
+
+	if (ring == NULL || setting_max_events == 0)
+		return;
+
+	memset(&event, 0, sizeof(event));
+	event.at = GetCurrentTimestamp();
+	event.backend_start = MyStartTimestamp;
+	event.pid = MyProcPid;
+	event.userid = MyBEEntry != NULL ? MyBEEntry->st_userid : InvalidOid;
+	event.kind = kind;
+	event.bytes = bytes;
+	event.threshold_bytes = threshold_bytes;
+	event.session_bytes = session_bytes;
+	event.query_id = session_query_id();
+	if (MyProcPort != NULL)
+	{
+		if (MyProcPort->user_name != NULL)
+			strlcpy(NameStr(event.usename), MyProcPort->user_name,
+					NAMEDATALEN);
+		if (MyProcPort->database_name != NULL)
+			strlcpy(NameStr(event.datname), MyProcPort->database_name,
+					NAMEDATALEN);
+	}
+	if (application_name != NULL)
+		strlcpy(NameStr(event.application_name), application_name,
+				NAMEDATALEN);
+	if (context != NULL)
+		strlcpy(event.context, context, SLOT_NAME_BYTES);
+	session_query_text(event.query, EVENT_QUERY_BYTES);
+
+	LWLockAcquire(ring->lock, LW_EXCLUSIVE);
+	event.id = ring->next_id++;
+	memcpy(&ring->events[event.id % setting_max_events], &event,
+		   sizeof(event));
+	LWLockRelease(ring->lock);
+}
+
+int
+event_ring_read(MemoryEvent **events)
+{
+	int			count = 0;
+
+	*events = NULL;
+	if (ring == NULL || setting_max_events == 0)
+		return 0;
+	*events = MemoryContextAllocHuge(CurrentMemoryContext,
+									 mul_size(sizeof(MemoryEvent),
+											  setting_max_events));
+
+	LWLockAcquire(ring->lock, LW_SHARED);
+	for (int64 id = Max(ring->first_id, ring->next_id - setting_max_events);
+		 id < ring->next_id; id++)
+		(*events)[count++] = ring->events[id % setting_max_events];
+	LWLockRelease(ring->lock);
+	return count;
+}
+
+void
+event_ring_reset(void)
+{
+	if (ring == NULL)
+		return;
+	LWLockAcquire(ring->lock, LW_EXCLUSIVE);
+	ring->first_id = ring->next_id;
+	LWLockRelease(ring->lock);
+}

@@ -1,0 +1,78 @@
+/*-------------------------------------------------------------------------
+ *
+ * event_ring.h
+ *	  The last threshold crossings of all sessions, in shared memory.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PGSM_EVENT_RING_H
+#define PGSM_EVENT_RING_H
+
+#include "datatype/timestamp.h"
+
+#include "session/slot.h"
+
+typedef enum EventKind
+{
+	EVENT_CONTEXT,				/* contexts of one name are over */
+	EVENT_SESSION,				/* all retained contexts are over */
+	EVENT_PROCESS,				/* the process is over */
+	EVENT_FELL,					/* something is below its threshold again */
+	EVENT_TRIMMED,				/* memory was given back */
+	EVENT_RECYCLED				/* the session ended itself */
+} EventKind;
+
+#define EVENT_QUERY_BYTES	1024
+
+/* One event; outlives the session.  Bytes and thresholds in bytes. */
+typedef struct MemoryEvent
+{
+	int64		id;				/* counts up from 1 since server start */
+	TimestampTz at;
+	TimestampTz backend_start;
+	int			pid;
+	Oid			userid;			/* as in pg_stat_activity: whose session */
+	EventKind	kind;
+	int64		bytes;
+	int64		threshold_bytes;	/* -1: none */
+	int64		session_bytes;
+	int64		query_id;		/* 0: none */
+	NameData	usename;
+	NameData	datname;
+	NameData	application_name;
+	char		context[SLOT_NAME_BYTES];	/* empty: not of one name */
+	char		query[EVENT_QUERY_BYTES];
+} MemoryEvent;
+
+/* Shared memory that the ring takes, in bytes. */
+extern Size event_ring_shmem_size(void);
+
+/* Creates or finds it; under AddinShmemInitLock. */
+extern void event_ring_shmem_startup(void);
+
+/* The LWLock tranche's name, for the request at server start. */
+#define EVENT_RING_TRANCHE	"pg_session_memory"
+
+/*
+ * Adds an event about the calling session; id, at, and who it is are filled
+ * in here.  Nothing where there is no ring.  Callbacks too; no error.
+ */
+extern void event_ring_add(EventKind kind, const char *context, int64 bytes,
+						   int64 threshold_bytes, int64 session_bytes);
+
+/*
+ * Copies all events, oldest first, into memory of the current context and
+ * returns how many.  May raise out-of-memory.
+ */
+extern int	event_ring_read(MemoryEvent **events);
+
+/* Forgets all events; ids go on. */
+extern void event_ring_reset(void);
+
+/* The last statement's text, at most size - 1 bytes at a character's end. */
+extern void session_query_text(char *text, Size size);
+
+/* Its query id, 0 if it has none. */
+extern int64 session_query_id(void);
+
+#endif							/* PGSM_EVENT_RING_H */

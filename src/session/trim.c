@@ -1,0 +1,162 @@
+/*-------------------------------------------------------------------------
+ *
+ * trim.c
+ *	  Gives memory of the calling session back.
+ *
+ * Two things keep memory in a session that has no use for it.  The catalog
+ * caches keep an entry for everything that was ever touched; dropping them
+ * is what PostgreSQL itself does when a session has missed too many
+ * invalidation messages, so it is safe wherever such messages are taken, and
+ * what is in use at the moment is rebuilt.  And malloc keeps what PostgreSQL
+ * has freed; malloc_trim(3) returns it to the operating system, page by page,
+ * also from between what is still in use.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
+
+#include "miscadmin.h"
+#include "portability/instr_time.h"
+#include "utils/inval.h"
+#include "utils/timestamp.h"
+
+#include "pg_compat.h"
+#include "reading/memory_reader.h"
+#include "reading/process_memory.h"
+#include "session/event_ring.h"
+#include "session/measure.h"
+#include "session/report.h"
+#include "session/trim.h"
+
+static instr_time trim_started;
+
+static int64
+anon_bytes_now(void)
+{
+	ProcessMemory memory;
+
+	process_memory_read(MyProcPid, &memory);
+	return memory.anon_bytes;
+}
+
+static int64
+context_bytes_now(void)
+{
+	static SessionMeasure measure;
+
+	session_measure(&measure, true, false);
+	return measure.bytes;
+}
+
+void
+session_trim_begin(bool caches, TrimResult *result)
+{
+	memset(result, 0, sizeof(TrimResult));
+	INSTR_TIME_SET_CURRENT(trim_started);
+	result->context_bytes_before = context_bytes_now();
+	result->anon_bytes_before = anon_bytes_now();
+
+	memory_reader_trim();
+	if (caches)
+	{
+		InvalidateSystemCaches();
+		result->caches_dropped = true;
+	}
+}
+
+/*
+ * Gives back what malloc keeps free, and tells of the trim.  An event is left
+ * out for who trims the own session for nothing, perhaps in a loop: it would
+ * displace others.
+ */
+static void
+finish_trim(TrimResult *result, bool own_call)
+{
+	SlotData   *slot = session_slot_mine();
+	char		released[PRETTY_BYTES];
+	instr_time	duration;
+
+#ifdef __GLIBC__
+	malloc_trim(0);
+	result->heap_trimmed = true;
+#endif
+
+	result->context_bytes_after = context_bytes_now();
+	result->anon_bytes_after = anon_bytes_now();
+	if (result->anon_bytes_before >= 0 && result->anon_bytes_after >= 0)
+		result->released_bytes = Max(result->anon_bytes_before -
+									 result->anon_bytes_after, 0);
+	INSTR_TIME_SET_CURRENT(duration);
+	INSTR_TIME_SUBTRACT(duration, trim_started);
+	result->duration_ms = INSTR_TIME_GET_MILLISEC(duration);
+
+	session_slot_begin();
+	slot->last_trim_at = GetCurrentTimestamp();
+	slot->trimmed_bytes += result->released_bytes;
+	session_slot_end();
+
+	if (!own_call || result->released_bytes > 0 ||
+		result->anon_bytes_after < 0)
+		event_ring_add(EVENT_TRIMMED, NULL, result->released_bytes, -1,
+					   result->context_bytes_after);
+	ereport(DEBUG1,
+			(errmsg_internal("session memory trimmed: %s given back in %.1f ms, catalog caches %s",
+							 pretty_bytes(result->released_bytes, released),
+							 result->duration_ms,
+							 result->caches_dropped ? "dropped" : "kept")));
+}
+
+void
+session_trim_finish(TrimResult *result)
+{
+	finish_trim(result, false);
+}
+
+void
+session_trim(bool caches, TrimResult *result)
+{
+	session_trim_begin(caches, result);
+	finish_trim(result, true);
+}
+
+uint64
+session_trim_request(int slot, int pid)
+{
+	pg_atomic_uint64 *requests = session_slot_requests(slot);
+	uint64		request;
+
+	if (requests == NULL)
+		return 0;
+	request = pg_atomic_add_fetch_u64(requests, 1);
+	pgsm_send_catchup(pid, slot);
+	return request;
+}
+
+bool
+session_trim_requested(uint64 *request)
+{
+	int			slot = pgsm_my_process_slot();
+	pg_atomic_uint64 *requests = session_slot_requests(slot);
+
+	*request = 0;
+	if (requests == NULL || slot < 0)
+		return false;
+	*request = pg_atomic_read_u64(requests);
+	if (likely(*request == session_slot_mine()->trims_done))
+		*request = 0;
+	return *request != 0;
+}
+
+void
+session_trim_answer(uint64 request)
+{
+	SlotData   *slot = session_slot_mine();
+
+	session_slot_begin();
+	slot->trims_done = request;
+	session_slot_end();
+}
