@@ -33,6 +33,7 @@ OBJS = \
 	src/functions/foreign_text.o \
 	src/functions/idents.o \
 	src/functions/observed_process.o \
+	src/functions/permission.o \
 	src/functions/process.o \
 	src/functions/sample.o \
 	src/functions/sessions.o \

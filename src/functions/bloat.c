@@ -17,6 +17,7 @@
 #include "utils/tuplestore.h"
 
 #include "functions/foreign_text.h"
+#include "functions/permission.h"
 #include "functions/tuple_writer.h"
 #include "pg_compat.h"
 #include "reading/server_process.h"
@@ -87,7 +88,7 @@ pg_session_memory_get_bloat(PG_FUNCTION_ARGS)
 		ContextCategory category;
 
 		if (!server_process_at(slot, &process) ||
-			!server_process_may_see(&process) ||
+			!permission_may_see(&process) ||
 			!session_slot_read(slot, process.pid, process.start, &data))
 			continue;
 		category = largest_category(&data);

@@ -15,8 +15,8 @@
 #include "utils/tuplestore.h"
 
 #include "functions/foreign_text.h"
+#include "functions/permission.h"
 #include "functions/tuple_writer.h"
-#include "reading/server_process.h"
 #include "session/event_ring.h"
 
 PG_FUNCTION_INFO_V1(pg_session_memory_get_events);
@@ -83,7 +83,7 @@ pg_session_memory_get_events(PG_FUNCTION_ARGS)
 		values[12] = Int64GetDatum(event->query_id);
 		nulls[12] = event->query_id == 0;
 		values[13] = text_or_null(event->query, &nulls[13]);
-		if (!server_process_may_see_role(event->userid))
+		if (!permission_may_see_role(event->userid))
 		{
 			for (int column = 7; column < EVENTS_COLUMNS; column++)
 				nulls[column] = true;

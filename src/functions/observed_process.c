@@ -11,6 +11,7 @@
 #include "utils/timestamp.h"
 
 #include "functions/observed_process.h"
+#include "functions/permission.h"
 
 bool
 observed_process_open(int pid, MemoryReaderUse use,
@@ -29,7 +30,7 @@ observed_process_open(int pid, MemoryReaderUse use,
 		observed->process.pid = pid;
 		observed->process.start = MyStartTimestamp;
 	}
-	server_process_require_see(&observed->process);
+	permission_require_see(&observed->process);
 
 	if (observed->self)
 		observed->reader = memory_reader_self();

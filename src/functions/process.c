@@ -11,6 +11,7 @@
 #include "fmgr.h"
 #include "funcapi.h"
 
+#include "functions/permission.h"
 #include "functions/tuple_writer.h"
 #include "reading/process_memory.h"
 #include "reading/server_process.h"
@@ -45,7 +46,7 @@ pg_session_memory_process(PG_FUNCTION_ARGS)
 		server_process_warn_unknown(pid);
 		PG_RETURN_NULL();
 	}
-	server_process_require_see(&process);
+	permission_require_see(&process);
 
 	process_memory_read_map(pid, &map);
 	if (!server_process_is_alive(&process))

@@ -18,6 +18,7 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#include "functions/permission.h"
 #include "functions/tuple_writer.h"
 #include "reading/context_walk.h"
 #include "reading/process_memory.h"
@@ -146,7 +147,7 @@ pg_session_memory_measure(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(0) ||
 		!server_process_find(PG_GETARG_INT32(0), &process) ||
 		(!PG_ARGISNULL(1) && process.start != PG_GETARG_TIMESTAMPTZ(1)) ||
-		!server_process_may_see(&process))
+		!permission_may_see(&process))
 		PG_RETURN_NULL();
 
 	state = measure_state(fcinfo);

@@ -8,15 +8,14 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
-#include "catalog/pg_authid.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "storage/latch.h"
-#include "utils/acl.h"
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
+#include "functions/permission.h"
 #include "functions/tuple_writer.h"
 #include "reading/server_process.h"
 #include "session/slot.h"
@@ -66,30 +65,6 @@ pg_session_memory_trim(PG_FUNCTION_ARGS)
 
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(descriptor, values,
 													  nulls)));
-}
-
-/*
- * Raises insufficient_privilege if the current user may not cancel queries of
- * the process: the rule of pg_cancel_backend.
- */
-static void
-require_signal(const ServerProcess *process)
-{
-	if (superuser_arg(process->userid) && !superuser())
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("permission denied to trim the memory of process %d",
-						process->pid),
-				 errdetail("Only roles with the %s attribute may trim sessions of roles with the %s attribute.",
-						   "SUPERUSER", "SUPERUSER")));
-	if (!has_privs_of_role(GetUserId(), process->userid) &&
-		!has_privs_of_role(GetUserId(), ROLE_PG_SIGNAL_BACKEND))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("permission denied to trim the memory of process %d",
-						process->pid),
-				 errdetail("Only roles with privileges of the role whose session it is, or of \"%s\", may trim it.",
-						   "pg_signal_backend")));
 }
 
 /*
@@ -167,7 +142,7 @@ pg_session_memory_trim_other(PG_FUNCTION_ARGS)
 		session_trim(true, &result);
 		PG_RETURN_BOOL(true);
 	}
-	require_signal(&process);
+	permission_require_signal(&process);
 	module_require_preloaded();
 	if (!session_slot_read(process.slot, process.pid, process.start, &data))
 	{

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * server_process.c
- *	  Finds the processes of this server, and tells who may look into them.
+ *	  Finds the processes of this server.
  *
  * The source is the array of PgBackendStatus in shared memory, from which
  * pg_stat_activity comes, but read as it is now: pg_stat_activity keeps one
@@ -12,9 +12,7 @@
  */
 #include "postgres.h"
 
-#include "catalog/pg_authid.h"
 #include "miscadmin.h"
-#include "utils/acl.h"
 
 #include "pg_compat.h"
 #include "reading/server_process.h"
@@ -87,32 +85,6 @@ server_process_is_alive(const ServerProcess *process)
 	return status != NULL &&
 		read_slot(&status[process->slot], process->slot, &now) &&
 		now.pid == process->pid && now.start == process->start;
-}
-
-bool
-server_process_may_see_role(Oid userid)
-{
-	return has_privs_of_role(GetUserId(), ROLE_PG_READ_ALL_STATS) ||
-		has_privs_of_role(GetUserId(), userid);
-}
-
-bool
-server_process_may_see(const ServerProcess *process)
-{
-	return process->pid == MyProcPid ||
-		server_process_may_see_role(process->userid);
-}
-
-void
-server_process_require_see(const ServerProcess *process)
-{
-	if (!server_process_may_see(process))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("permission denied to examine the memory of process %d",
-						process->pid),
-				 errdetail("Only roles with privileges of the role whose session it is, or of \"%s\", may see it.",
-						   "pg_read_all_stats")));
 }
 
 void

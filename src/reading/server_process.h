@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * server_process.h
- *	  Finds the processes of this server, and tells who may look into them.
+ *	  Finds the processes of this server.
  *
  *-------------------------------------------------------------------------
  */
@@ -34,19 +34,6 @@ extern bool server_process_at(int slot, ServerProcess *process);
 
 /* Whether the process is still there, and none that got its pid later. */
 extern bool server_process_is_alive(const ServerProcess *process);
-
-/*
- * Whether the current user may see the memory of the process: its own
- * session, one of a role whose privileges the user has, or any with those of
- * pg_read_all_stats.  Needs a transaction.
- */
-extern bool server_process_may_see(const ServerProcess *process);
-
-/* The same of a session of this role that is not the own one. */
-extern bool server_process_may_see_role(Oid userid);
-
-/* Raises insufficient_privilege (42501) if the current user may not. */
-extern void server_process_require_see(const ServerProcess *process);
 
 /*
  * Warns, as pg_log_backend_memory_contexts does, that the pid is none of a
