@@ -80,6 +80,28 @@ process_memory_read(int pid, ProcessMemory *memory)
 	return memory->anon_bytes >= 0;
 }
 
+int64
+process_memory_anon_bytes(int pid)
+{
+	static int64 page_bytes = 0;
+	char		text[PROC_FILE_BYTES];
+	char	   *at = text;
+	int64		resident;
+	int64		shared;
+
+	/* All of it, what is in RAM, and what of that is of files or shared. */
+	if (!read_proc_file(pid, "statm", text))
+		return -1;
+	(void) strtol(at, &at, 10);
+	resident = strtol(at, &at, 10);
+	shared = strtol(at, &at, 10);
+	if (at == text || resident < shared)
+		return -1;
+	if (page_bytes == 0)
+		page_bytes = sysconf(_SC_PAGESIZE);
+	return (resident - shared) * page_bytes;
+}
+
 /* The sum of two figures, -1 if either is not known. */
 static int64
 sum(int64 one, int64 other)

@@ -36,6 +36,13 @@ typedef struct ProcessMemoryMap
 extern bool process_memory_read(int pid, ProcessMemory *memory);
 
 /*
+ * Anonymous memory in RAM alone, in bytes, -1 where it is not told: the same
+ * figure out of /proc/<pid>/statm, which costs a fraction of status.
+ * No allocation, no error; may run in callbacks.
+ */
+extern int64 process_memory_anon_bytes(int pid);
+
+/*
  * Reads /proc/<pid>/smaps_rollup, for which the kernel visits all pages of
  * the process: milliseconds for gigabytes of shared buffers.  Returns false,
  * with all figures -1, where it can't be read.  No allocation, no error.
