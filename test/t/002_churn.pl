@@ -301,11 +301,13 @@ is( $observer->query_safe(
 # A session that ends while it is read: all of it is shown, or nothing
 #
 $observer->query_safe(
-	q(CREATE TEMP TABLE result (round int, contexts int, process int)));
+	q(CREATE TEMP TABLE result (round int, contexts int, process int);
+	CREATE SEQUENCE looks));
 foreach my $round (1 .. 5)
 {
 	my $session = open_session($node);
 	my $pid = backend_pid($session);
+	my $looks = $observer->query_safe('SELECT last_value FROM looks');
 
 	$session->query_safe(
 		q(DO $$ BEGIN FOR i IN 1 .. 2000 LOOP
@@ -321,11 +323,15 @@ BEGIN
 	LOOP
 		SELECT count(c) INTO seen FROM pg_session_memory_contexts($pid) AS c;
 		INSERT INTO result VALUES ($round, seen);
+		PERFORM nextval('looks');
 		EXIT WHEN seen = 0;
 	END LOOP;
 END \$\$;
 RESET client_min_messages));
-	select undef, undef, undef, 0.1;
+	# How far it is others see by the sequence, which knows no transactions.
+	$node->poll_query_until('postgres',
+		"SELECT last_value >= $looks + 5 FROM looks")
+	  or die "round $round: the session is not read";
 	$node->safe_psql('postgres', "SELECT pg_terminate_backend($pid)");
 	$observer->query_safe('SELECT');
 	$session->{run}->finish;

@@ -24,6 +24,7 @@ $large->query_safe(
 	END LOOP; END $$));
 my $pid = backend_pid($large);
 my $observer = open_session($node);
+my $observer_pid = backend_pid($observer);
 
 # How many contexts a process has, whose pid is an expression
 my %look = (
@@ -105,19 +106,17 @@ foreach my $what (sort keys %look)
 	  $whole * 1000, $timeout, min(@ended) * 1000;
 	check_memory($before, "$what, with a timeout");
 
-	# One look after the other, until somebody ends it
-	start_statement($observer,
-		'SELECT sum(n) FROM generate_series(1, 1000000) AS g, LATERAL ('
-		  . sprintf($look{$what}, "$pid + g * 0")
-		  . ') AS l(n)');
-	$node->poll_query_until(
-		'postgres', "SELECT count(*) = 1 FROM pg_stat_activity
-		WHERE state = 'active' AND query LIKE '%generate_series(1, 1000000)%'
-			AND pid <> pg_backend_pid()");
-	$node->safe_psql(
-		'postgres', "SELECT pg_cancel_backend(pid) FROM pg_stat_activity
-		WHERE state = 'active' AND query LIKE '%generate_series(1, 1000000)%'
-			AND pid <> pg_backend_pid()");
+	# One look after the other, until somebody ends it.  A loop, since a single
+	# statement need not take as long as it seems: where the planner may, it
+	# looks once and joins a million rows with that.
+	my $loop = "DO \$\$ BEGIN LOOP PERFORM * FROM ($look) AS x; END LOOP; END \$\$";
+	my $running = "FROM pg_stat_activity
+		WHERE pid = $observer_pid AND state = 'active' AND query LIKE '%LOOP%'";
+	start_statement($observer, $loop);
+	$node->poll_query_until('postgres', "SELECT count(*) = 1 $running")
+	  or die "$what: the loop did not begin";
+	is($node->safe_psql('postgres', "SELECT pg_cancel_backend(pid) $running"),
+		't', "$what: is in the loop and can be cancelled");
 	my ($seconds, $output, $error) = seconds_of('SELECT');
 	like($error, qr/canceling statement due to user request/,
 		"$what: pg_cancel_backend ends it");

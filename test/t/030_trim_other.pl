@@ -205,11 +205,21 @@ cmp_ok(time - $waited, '<', 20, 'waited: and no longer');
 is(trims($pid), $trims + 1, 'waited: done once');
 
 # or the statement, which is not disturbed.
-start_statement($session, 'SELECT pg_sleep(1)');
+my $holder = open_session($node);
+$holder->query_safe('SELECT pg_advisory_lock(4712)');
+start_statement($session, 'SELECT pg_advisory_xact_lock(4712)');
 wait_for("SELECT count(*) = 1 FROM pg_stat_activity
-	WHERE pid = $pid AND wait_event = 'PgSleep'");
-($answer, $messages) = ask($observer, $pid, 180000);
-is("$answer $messages", 't ', 'in a statement: done after it');
+	WHERE pid = $pid AND wait_event_type = 'Lock'");
+start_statement($observer, "SELECT pg_session_memory_trim($pid, 180000)");
+wait_for("SELECT count(*) = 1 FROM pg_stat_activity
+	WHERE query LIKE 'SELECT pg\\_session\\_memory\\_trim%'
+		AND state = 'active' AND wait_event_type = 'Extension'");
+is( $holder->query_safe("SELECT count(*)
+		FROM pg_session_memory_events WHERE kind = 'trimmed' AND pid = $pid"),
+	$trims + 1,
+	'in a statement: not trimmed');
+$holder->quit;
+is($observer->query_safe('SELECT'), 't', 'in a statement: done after it');
 $session->query_safe('SELECT');
 
 # A request that nobody waits for any more is not forgotten; many are one.
@@ -489,6 +499,8 @@ foreach my $number (1 .. 8)
 	my $member = open_session($node);
 	$pool{ backend_pid($member) } = $member;
 }
+# A session whose client has gone is idle as well, for a moment.
+wait_for_ended($observer, values %pool);
 my @pids = sort { $a <=> $b } keys %pool;
 my @in_transaction = splice @pids, 0, 2;
 $pool{$_}->query_safe('BEGIN') foreach @in_transaction;

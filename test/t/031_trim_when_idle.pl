@@ -211,7 +211,7 @@ wait_for_trims($each_pid, 5, 'each time: after a failed transaction');
 	my $directory = PostgreSQL::Test::Utils::tempdir();
 
 	append_to_file("$directory/pause.sql",
-		"SELECT count(*) FROM part WHERE a = 1;\n\\sleep 1 s\n");
+		"SELECT count(*) FROM part WHERE a = 1;\n\\sleep 3 s\n");
 	$node->command_ok(
 		[
 			'pgbench', '-n', '-M', 'prepared', '-t', 3, '-f',
@@ -219,7 +219,8 @@ wait_for_trims($each_pid, 5, 'each time: after a failed transaction');
 		],
 		'extended protocol: pgbench ran');
 }
-# A session that has ended is in the ring still.  A pause of 1 s is ten delays.
+# A session that has ended is in the ring still.  A pause of 3 s is thirty
+# delays.
 is( $observer->query_safe(
 		"SELECT count(*) FROM pg_session_memory_events
 		WHERE application_name = 'extended' AND kind = 'trimmed'"),
@@ -337,7 +338,7 @@ my $directory = PostgreSQL::Test::Utils::tempdir();
 append_to_file("$directory/busy.sql",
 	"$plan_all;\n");
 append_to_file("$directory/pause.sql",
-	"$plan_all;\n\\sleep 2 s\n");
+	"$plan_all;\n\\sleep 6 s\n");
 append_to_file("$directory/long.sql", "SELECT pg_sleep(1.5);\n");
 my @benches;
 foreach my $bench (
@@ -380,7 +381,7 @@ is( $observer->query_safe(
 # Beside it PostgreSQL's own timeouts do their work.
 #
 ($session, $pid) = open_trimming(trim_threshold => 0);
-$session->query_safe("SET idle_session_timeout = '3s'");
+$session->query_safe("SET idle_session_timeout = '10s'");
 wait_for_trims($pid, 2, 'idle_session_timeout: trimmed before');
 $node->poll_query_until('postgres',
 	"SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $pid");

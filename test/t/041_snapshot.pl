@@ -169,8 +169,10 @@ like($error, qr/WARNING:  PID $pid is not a PostgreSQL server process/,
 	'ended: a warning says why');
 
 #
-# All kinds of processes can be taken, and compared with anything.
+# All kinds of processes can be taken, and compared with anything.  Sessions
+# whose clients are gone are not: one that ends meanwhile is worth a WARNING.
 #
+wait_for_ended($observer);
 is( $observer->query_safe(
 		"SELECT count(*) FROM pg_stat_activity,
 			pg_session_memory_snapshot(pid) AS s

@@ -77,8 +77,11 @@ $watched->query_safe(
 $watched->query_safe('SELECT count(*) FROM t');
 rows_come($watch, 3 + ($watch->{out} =~ tr/\n//));
 $watched->query_safe('COMMIT');
-start_statement($watched, 'SELECT pg_sleep(1)');
-rows_come($watch, 5 + ($watch->{out} =~ tr/\n//));
+start_statement($watched, 'SELECT pg_sleep(1000)');
+$watch->{handle}->pump
+  while $watch->{handle}->pumpable && $watch->{out} !~ /,active,/;
+$observer->query_safe("SELECT pg_cancel_backend($pid)");
+$watched->query('SELECT');
 
 # It ends with the watched session.
 $watched->quit;
@@ -130,7 +133,7 @@ foreach my $end (qw(cancel terminate))
 	is(rows_come($watch, 1), 1, "$end: it waits");
 	$began = time;
 	$observer->query_safe("SELECT pg_${end}_backend(pid) FROM pg_stat_activity
-		WHERE application_name = 'watching'");
+		WHERE application_name = 'watching' AND state = 'active'");
 	isnt(finished($watch), 0, "$end: ends it");
 	cmp_ok(time - $began, '<', 20, "$end: at once");
 	like($watch->{err},

@@ -15,6 +15,7 @@ our @EXPORT = qw(
   open_session
   start_statement
   backend_pid
+  wait_for_ended
   rows_of
   own_contexts
   contexts_of
@@ -70,6 +71,27 @@ sub backend_pid
 	my ($session) = @_;
 
 	return $session->query_safe('SELECT pg_backend_pid()');
+}
+
+# Waits until no process of the server is about to end: there are no sessions
+# but these, nor parallel workers.  A client that has disconnected says
+# nothing of when its session is gone.
+sub wait_for_ended
+{
+	my (@sessions) = @_;
+	my $pids = join ', ', -1, map { backend_pid($_) } @sessions;
+
+	# Asked by one of them: each question by another session adds one.
+	foreach my $try (1 .. 10 * $PostgreSQL::Test::Utils::timeout_default)
+	{
+		return
+		  if $sessions[0]->query_safe(
+			"SELECT count(*) FROM pg_stat_activity
+			WHERE backend_type IN ('client backend', 'parallel worker')
+				AND pid NOT IN ($pids)") == 0;
+		select undef, undef, undef, 0.1;
+	}
+	die "timed out waiting for sessions to end";
 }
 
 # The rows of a query, as hashes.  They come by way of a file, for the
