@@ -122,7 +122,7 @@ build_without_warning()
 	! grep -i 'warning:' "$log"
 }
 
-# The readers, and what they remember, live as long as the program.
+# The readers live as long as the program.
 run_memory_reader()
 {
 	cd "$PRIVATE_TREE" &&

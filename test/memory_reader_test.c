@@ -3,15 +3,14 @@
  * memory_reader_test.c
  *	  src/reading/memory_reader.c by itself, without a server: it has to give the bytes
  *	  of the process that it reads, and nothing where nothing is mapped,
- *	  whatever it was asked for before and remembers.
+ *	  whatever it was asked for before.
  *
  *	memory_reader_test [SEED [ROUNDS]]
  *
  * Two processes have the same pages mapped, with gaps, and different bytes in
  * them.  A round reads some thousand places of one of them, then of the other
  * one, mostly the same ones in the same order: upwards, downwards or anywhere.
- * Now and then what is remembered is trimmed, or there is no memory for it, or
- * calls fail or are cut short at any byte.
+ * Now and then calls fail or are cut short at any byte.
  *
  * check.sh compiles it with sanitizers.
  *
@@ -25,7 +24,6 @@
 #include <sys/uio.h>
 
 #include "miscadmin.h"
-#include "utils/memutils.h"
 
 #include "other_process.h"
 #include "reading/memory_reader.h"
@@ -48,7 +46,6 @@ typedef struct Place
 static unsigned char *memory;	/* the same addresses in all processes */
 static bool mapped[PAGES];
 static Place places[PLACES];
-static bool memory_is_short;
 static bool reads_fail;			/* some of them */
 
 /* A number below limit */
@@ -63,8 +60,6 @@ below(size_t limit)
  * ----------------------------------------------------------------------------
  */
 
-MemoryContext TopMemoryContext;
-MemoryContext CurrentMemoryContext;
 pid_t		PostmasterPid;
 
 void *
@@ -77,31 +72,6 @@ void *
 palloc0(Size size)
 {
 	return calloc(1, size);
-}
-
-void
-pfree(void *pointer)
-{
-	free(pointer);
-}
-
-void *
-MemoryContextAllocExtended(MemoryContext context, Size size, int flags)
-{
-	return memory_is_short && random() % 3 == 0 ? NULL : malloc(size);
-}
-
-MemoryContext
-AllocSetContextCreateInternal(MemoryContext parent, const char *name,
-							  Size minContextSize, Size initBlockSize,
-							  Size maxBlockSize)
-{
-	return malloc(1);
-}
-
-void
-MemoryContextReset(MemoryContext context)
-{
 }
 
 /* ----------------------------------------------------------------------------
@@ -293,9 +263,6 @@ main(int argc, char **argv)
 			for (int i = 0; i < PLACES / 20; i++)
 				places[below(PLACES)] = places[below(PLACES)];
 		}
-		if (below(7) == 0)
-			memory_reader_trim();
-		memory_is_short = below(4) == 0;
 		reads_fail = below(4) == 0;
 
 		for (int look = 0; look < 3; look++)
@@ -312,8 +279,6 @@ main(int argc, char **argv)
 				else if (!reads_fail)
 					gaps++;
 			}
-			if (below(3) > 0)
-				memory_reader_remember(reader);
 		}
 	}
 

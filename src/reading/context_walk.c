@@ -408,12 +408,7 @@ context_walk(MemoryReader *reader, const ContextVisitor *visitor)
 		state.doubted = false;
 		state.lenient = try == WALK_TRIES;
 		if (walk_once(&state, root))
-		{
-			if (state.doubted)
-				return WALK_APPROXIMATE;
-			memory_reader_remember(reader);
-			return WALK_EXACT;
-		}
+			return state.doubted ? WALK_APPROXIMATE : WALK_EXACT;
 	}
 	return WALK_UNREADABLE;
 }

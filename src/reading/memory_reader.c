@@ -18,14 +18,6 @@
  * is.  The cache has a fixed size and lives in the memory context in which the
  * reader was opened, so an error frees it, too.
  *
- * A session that is looked at again is read at the same places, in the same
- * order; and so is another one that has done the same, for all begin alike, at
- * the same addresses.  So what the last process was asked for is remembered,
- * and fetched ahead, as far as the next one is asked for the same: only those
- * parts of pages that were needed, for copying is what most of the time goes
- * to.  A memory that is wrong costs some copies that nobody needed, and what
- * is missing then is fetched as if nothing were remembered.
- *
  * Reading needs the right to attach to the process, see ptrace(2): the same
  * user, which all processes of a server are, and where Linux's Yama restricts
  * it to descendants, a grant by the observed process.
@@ -43,7 +35,6 @@
 
 #include "miscadmin.h"
 #include "port/pg_bitutils.h"
-#include "utils/memutils.h"
 
 #include "reading/memory_reader.h"
 
@@ -61,58 +52,13 @@
 /* A set of granules of a group. */
 typedef uint64 GranuleSet;
 
-/*
- * A range of its own costs as much as copying so many granules that nobody
- * needs, which is a page.  Hence there are not more ranges in a group than
- * that.
- */
-#define GAP_GRANULES		16
-#define RANGES_A_GROUP		((64 + GAP_GRANULES) / (1 + GAP_GRANULES))
-
 /* A group in the cache. */
 typedef struct PageGroup
 {
 	uintptr_t	group;			/* address / GROUP_BYTES, 0 if none */
 	GranuleSet	here;			/* those that are here */
-	GranuleSet	wanted;			/* those that were asked for */
-	int			noted;			/* index of what notes it, -1 if nothing */
 	bool		complete;		/* all that can be read of it is here */
-	uint64		call;			/* the last one that was to fetch it */
 } PageGroup;
-
-/* What was asked for of a group, as long as it was in the cache. */
-typedef struct GroupNote
-{
-	uintptr_t	group;
-	GranuleSet	granules;
-} GroupNote;
-
-/* What a process was asked for, in that order. */
-typedef struct GroupNotes
-{
-	GroupNote  *notes;
-	int			count;
-	int			size;			/* of the array */
-} GroupNotes;
-
-/* Of each use; in the context beside it, which lives as long as we do. */
-static GroupNotes remembered_notes[MEMORY_READER_CHUNKS + 1];
-static MemoryContext remembered_memory;
-
-/*
- * Sizes of the array.  A process that was asked for more is remembered as far
- * as that: 512 kB.
- */
-#define MIN_NOTES			128
-#define MAX_NOTES			(MIN_NOTES << 8)
-
-/* How far ahead remembered groups are looked for, and fetched. */
-#define MAX_SEARCHED		4096
-#define MAX_AHEAD			64
-#define MAX_RANGES			256
-
-/* How many unmapped stretches such a fetch steps over. */
-#define MAX_GAPS			4
 
 struct MemoryReader
 {
@@ -121,11 +67,6 @@ struct MemoryReader
 	uint64		calls;			/* process_vm_readv calls made */
 	int			group_count;	/* a power of 2 */
 	int			run;			/* groups that the last call fetched */
-	GroupNotes *remembered;		/* of the last process */
-	int			expected;		/* index of the note that is fetched next */
-	int			ahead;			/* how many notes to fetch then */
-	GroupNotes	asked;			/* of this one */
-	MemoryContext memory;		/* what the reader lives in */
 	PageGroup  *groups;
 	char	   *bytes;			/* of all groups */
 	char		joined[MEMORY_READER_MAX_MAP];	/* what crosses two groups */
@@ -153,12 +94,6 @@ memory_reader_open(MemoryReaderUse use)
 			reader->group_count = 512;
 			break;
 	}
-	if (remembered_memory == NULL)
-		remembered_memory = AllocSetContextCreate(TopMemoryContext,
-												  "pg_session_memory remembered pages",
-												  ALLOCSET_SMALL_SIZES);
-	reader->remembered = &remembered_notes[use];
-	reader->memory = CurrentMemoryContext;
 	reader->groups = palloc(reader->group_count * sizeof(PageGroup));
 	reader->bytes = palloc(reader->group_count * GROUP_BYTES);
 	memory_reader_forget(reader);
@@ -177,15 +112,8 @@ void
 memory_reader_forget(MemoryReader *reader)
 {
 	for (int i = 0; i < reader->group_count; i++)
-	{
 		reader->groups[i].group = 0;
-		reader->groups[i].wanted = 0;
-		reader->groups[i].call = 0;
-	}
 	reader->run = 1;
-	reader->expected = 0;
-	reader->ahead = MAX_AHEAD;
-	reader->asked.count = 0;
 }
 
 bool
@@ -291,63 +219,11 @@ bytes_of(MemoryReader *reader, uintptr_t group)
 }
 
 /*
- * Moves the notes to an array of another size, which has room for them.
- * Returns false if there is no memory for it.
- */
-static bool
-resize_notes(MemoryContext memory, GroupNotes *notes, int size)
-{
-	GroupNote  *moved = MemoryContextAllocExtended(memory,
-												   size * sizeof(GroupNote),
-												   MCXT_ALLOC_NO_OOM);
-
-	if (moved == NULL)
-		return false;
-	if (notes->notes != NULL)
-	{
-		memcpy(moved, notes->notes, notes->count * sizeof(GroupNote));
-		pfree(notes->notes);
-	}
-	notes->notes = moved;
-	notes->size = size;
-	return true;
-}
-
-/*
- * Something of the group in this slot is asked for, for the first time.
- */
-static void
-begin_note(MemoryReader *reader, PageGroup *slot)
-{
-	GroupNotes *asked = &reader->asked;
-
-	slot->noted = -1;
-	if (asked->count == asked->size &&
-		(asked->size == MAX_NOTES ||
-		 !resize_notes(reader->memory, asked, Max(asked->size * 2, MIN_NOTES))))
-		return;
-	slot->noted = asked->count++;
-	asked->notes[slot->noted].group = slot->group;
-}
-
-/*
- * The last chance to see what was asked for of the group in this slot.
- */
-static void
-end_note(MemoryReader *reader, PageGroup *slot)
-{
-	if (slot->wanted != 0 && slot->noted >= 0)
-		reader->asked.notes[slot->noted].granules = slot->wanted;
-	slot->wanted = 0;
-}
-
-/*
  * Gives the slot to a group of which nothing is there yet.
  */
 static void
-take_slot(MemoryReader *reader, PageGroup *slot, uintptr_t group)
+take_slot(PageGroup *slot, uintptr_t group)
 {
-	end_note(reader, slot);
 	slot->group = group;
 	slot->here = 0;
 	slot->complete = false;
@@ -371,124 +247,10 @@ fetch_groups(MemoryReader *reader, uintptr_t first, int count)
 		int			here = Max(bytes, 0) / GRANULE_BYTES;
 
 		if (slot->group != first + i || here == 0)
-			take_slot(reader, slot, here > 0 ? first + i : 0);
+			take_slot(slot, here > 0 ? first + i : 0);
 		if (here > 0)
 			slot->here = granules(0, here);
 		slot->complete = true;
-	}
-}
-
-/*
- * Adds the ranges that a note says, and returns how many there are then.
- */
-static int
-add_ranges(MemoryReader *reader, const GroupNote *note, MemoryRange *local,
-		   MemoryRange *remote, int count)
-{
-	char	   *here = bytes_of(reader, note->group);
-	char	   *there = (char *) (note->group << GROUP_SHIFT);
-	GranuleSet	left = note->granules;
-
-	while (left != 0)
-	{
-		int			first = pg_rightmost_one_pos64(left);
-		int			end = first;
-
-		do
-			end = pg_rightmost_one_pos64(left & granules(end, 64)) + 1;
-		while (end < 64 &&
-			   (left & granules(end, Min(end + GAP_GRANULES, 64))) != 0);
-
-		local[count].iov_base = here + first * GRANULE_BYTES;
-		remote[count].iov_base = there + first * GRANULE_BYTES;
-		local[count].iov_len = (end - first) * GRANULE_BYTES;
-		remote[count].iov_len = local[count].iov_len;
-		count++;
-		left &= ~granules(0, end);
-	}
-	return count;
-}
-
-/*
- * Fetches what was needed of a group the last time, and what was needed after
- * that: the more, the more often that was right.  Does nothing if the group is
- * not remembered, or where the order is quite another one.
- */
-static void
-fetch_expected(MemoryReader *reader, uintptr_t group)
-{
-	const GroupNotes *remembered = reader->remembered;
-	MemoryRange local[MAX_RANGES];
-	MemoryRange remote[MAX_RANGES];
-	uint64		call = reader->calls + 1;
-	int			searched = Min(remembered->count, MAX_SEARCHED);
-	int			at = reader->expected;
-	int			fetched = 0;
-	int			count = 0;
-	int			done = 0;
-
-	/* What is here already is not what is missed. */
-	while (at < remembered->count && is_here(reader, remembered->notes[at].group))
-		at++;
-	reader->expected = at;
-
-	/* Most often it is the one that is expected, and if not, a later one. */
-	for (; searched > 0; searched--, at++)
-	{
-		if (at >= remembered->count)
-			at = 0;
-		if (remembered->notes[at].group == group)
-			break;
-	}
-	if (searched == 0)
-		return;
-	if (at == reader->expected)
-		reader->ahead = Min(Max(reader->ahead, 1) * 2, MAX_AHEAD);
-	else
-		reader->ahead /= 4;
-	reader->expected = at + 1;
-	if (reader->ahead == 0)
-		return;
-
-	for (; at < remembered->count && fetched < reader->ahead; at++)
-	{
-		const GroupNote *note = &remembered->notes[at];
-		PageGroup  *slot = slot_of(reader, note->group);
-
-		if (is_here(reader, note->group))
-			continue;
-
-		/* Not two groups in one slot, and all of a group or nothing. */
-		if (slot->call == call ||
-			count + RANGES_A_GROUP > lengthof(local))
-			break;
-		take_slot(reader, slot, note->group);
-		slot->call = call;
-		count = add_ranges(reader, note, local, remote, count);
-		fetched++;
-	}
-	reader->expected = at;
-
-	for (int gaps = 0; done < count && gaps < MAX_GAPS; gaps++)
-	{
-		ssize_t		copied = read_other(reader, &local[done], &remote[done],
-										count - done);
-
-		if (copied < 0 && reader->error != EFAULT)
-			return;
-
-		/* What was copied in whole; the next one is left out. */
-		for (; done < count && copied >= (ssize_t) local[done].iov_len; done++)
-		{
-			uintptr_t	address = (uintptr_t) remote[done].iov_base;
-			int			first = address % GROUP_BYTES / GRANULE_BYTES;
-			int			end = first + local[done].iov_len / GRANULE_BYTES;
-
-			slot_of(reader, address >> GROUP_SHIFT)->here |=
-				granules(first, end);
-			copied -= local[done].iov_len;
-		}
-		done++;
 	}
 }
 
@@ -548,13 +310,6 @@ fetch_granules(MemoryReader *reader, uintptr_t group, GranuleSet wanted)
 	Size		offset = first * GRANULE_BYTES;
 	ssize_t		length = count * GRANULE_BYTES;
 
-	if (slot->group != group)
-	{
-		fetch_expected(reader, group);
-		if (slot->group == group && (slot->here & wanted) == wanted)
-			return true;
-	}
-
 	if (slot->group != group || !slot->complete)
 	{
 		fetch_group(reader, group);
@@ -562,7 +317,7 @@ fetch_granules(MemoryReader *reader, uintptr_t group, GranuleSet wanted)
 		{
 			if (reader->error != EFAULT)
 				return false;	/* no such process, or not permitted */
-			take_slot(reader, slot, group);
+			take_slot(slot, group);
 			slot->complete = true;
 		}
 	}
@@ -577,40 +332,6 @@ fetch_granules(MemoryReader *reader, uintptr_t group, GranuleSet wanted)
 		return false;
 	slot->here |= wanted;
 	return true;
-}
-
-void
-memory_reader_remember(MemoryReader *reader)
-{
-	GroupNotes *asked = &reader->asked;
-	GroupNotes *remembered = reader->remembered;
-
-	if (memory_reader_is_self(reader))
-		return;
-	for (int i = 0; i < reader->group_count; i++)
-		end_note(reader, &reader->groups[i]);
-
-	/* The array neither too small nor, after a large process, far too large. */
-	remembered->count = 0;
-	if ((asked->count <= remembered->size &&
-		 remembered->size / 4 <= Max(asked->count, MIN_NOTES)) ||
-		resize_notes(remembered_memory, remembered,
-					 Max(asked->count, MIN_NOTES)))
-	{
-		memcpy(remembered->notes, asked->notes,
-			   asked->count * sizeof(GroupNote));
-		remembered->count = asked->count;
-	}
-	asked->count = 0;
-}
-
-void
-memory_reader_trim(void)
-{
-	if (remembered_memory == NULL)
-		return;
-	memset(remembered_notes, 0, sizeof(remembered_notes));
-	MemoryContextReset(remembered_memory);
 }
 
 const void *
@@ -638,10 +359,6 @@ memory_reader_map_other(MemoryReader *reader, uintptr_t address, Size len)
 	if ((slot->group != group || (slot->here & wanted) != wanted) &&
 		!fetch_granules(reader, group, wanted))
 		return NULL;
-	if (slot->wanted == 0)
-		begin_note(reader, slot);
-	slot->wanted |= wanted;
-
 	if (here == len)
 		return bytes + offset;
 

@@ -60,16 +60,6 @@ extern void memory_reader_attach(MemoryReader *reader, int pid);
 /* Forgets what is cached, so that what follows is read anew. */
 extern void memory_reader_forget(MemoryReader *reader);
 
-/*
- * Remembers what the reader was asked for since it was attached or forgot what
- * it had.  When the same is asked for after this reader, or another one of the
- * same use, was attached, it is fetched ahead.
- */
-extern void memory_reader_remember(MemoryReader *reader);
-
-/* Gives back the memory, 512 kB for each use at most, in which that is kept. */
-extern void memory_reader_trim(void);
-
 /* Whether this reader reads the calling process. */
 extern bool memory_reader_is_self(const MemoryReader *reader);
 

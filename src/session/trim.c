@@ -25,7 +25,6 @@
 #include "utils/timestamp.h"
 
 #include "pg_compat.h"
-#include "reading/memory_reader.h"
 #include "reading/process_memory.h"
 #include "session/event_ring.h"
 #include "session/measure.h"
@@ -60,7 +59,6 @@ session_trim_begin(bool caches, TrimResult *result)
 	result->context_bytes_before = context_bytes_now();
 	result->anon_bytes_before = anon_bytes_now();
 
-	memory_reader_trim();
 	if (caches)
 	{
 		InvalidateSystemCaches();

@@ -248,8 +248,7 @@ is( scalar(
 $session->quit;
 
 #
-# An observer remembers where it had to read.  That is right in part for the
-# same session after it has changed, and for another one.
+# One observer, several sessions in turns, which change in between
 #
 my @changing = (open_session($node), open_session($node));
 foreach my $round (1 .. 3)

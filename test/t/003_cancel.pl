@@ -53,8 +53,8 @@ sub check_memory
 	is( $observer->query_safe(
 			q(SELECT string_agg(name, ', ') FROM pg_backend_memory_contexts
 			WHERE name LIKE 'pg\_session\_memory%')),
-		'pg_session_memory remembered pages',
-		"$what: nor contexts of ours, but what it remembers");
+		'',
+		"$what: nor contexts of ours");
 }
 
 sub seconds_of
@@ -136,18 +136,6 @@ foreach my $what (sort keys %look)
 		LIMIT 1");
 	check_memory($before, "$what, many times");
 }
-
-# A trim gives that back, too; the next look begins anew.
-my $remembered = q(SELECT total_bytes FROM pg_backend_memory_contexts
-	WHERE name = 'pg_session_memory remembered pages');
-cmp_ok($observer->query_safe($remembered),
-	'>', 10_000, 'what it remembers of a large session');
-$observer->query_safe('SELECT * FROM pg_session_memory_trim()');
-cmp_ok($observer->query_safe($remembered), '<=', 1024, 'none after a trim');
-is( $observer->query_safe(
-		"SELECT count(*) > 60000 FROM pg_session_memory_contexts($pid)"),
-	't',
-	'a look after that');
 
 $_->quit foreach $large, $observer;
 $node->stop;
