@@ -52,6 +52,7 @@ OBJS = \
 	src/reading/process_memory.o \
 	src/reading/server_process.o \
 	src/session/event_ring.o \
+	src/session/identity.o \
 	src/session/measure.o \
 	src/session/report.o \
 	src/session/slot.o \

@@ -11,15 +11,6 @@
  */
 #include "postgres.h"
 
-/*
- * Port has the same layout with and without these libraries, so that modules
- * can be built where their headers are not installed; see libpq-be.h.
- */
-#undef ENABLE_GSS
-#undef ENABLE_SSPI
-#undef USE_OPENSSL
-#include "libpq/libpq-be.h"
-#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "storage/lwlock.h"
 #include "storage/shmem.h"
@@ -29,6 +20,7 @@
 #include "utils/timestamp.h"
 
 #include "session/event_ring.h"
+#include "session/identity.h"
 
 typedef struct EventRing
 {
@@ -62,32 +54,6 @@ event_ring_shmem_startup(void)
 }
 
 void
-session_query_text(char *text, Size size)
-{
-	const char *query = MyBEEntry != NULL ? MyBEEntry->st_activity_raw : NULL;
-	Size		length = 0;
-
-	/*
-	 * What pg_stat_activity shows: at the end of a command its text is still
-	 * there.  The text ends somewhere below track_activity_query_size.
-	 */
-	if (query != NULL && pgstat_track_activity_query_size > 0)
-	{
-		length = strnlen(query,
-						 Min(size, (Size) pgstat_track_activity_query_size));
-		length = pg_mbcliplen(query, (int) length, (int) (size - 1));
-		memcpy(text, query, length);
-	}
-	text[length] = '\0';
-}
-
-int64
-session_query_id(void)
-{
-	return MyBEEntry != NULL ? (int64) MyBEEntry->st_query_id : 0;
-}
-
-void
 event_ring_add(EventKind kind, const char *context, int64 bytes,
 			   int64 threshold_bytes, int64 session_bytes)
 {
@@ -107,15 +73,7 @@ event_ring_add(EventKind kind, const char *context, int64 bytes,
 	event.threshold_bytes = threshold_bytes;
 	event.session_bytes = session_bytes;
 	event.query_id = session_query_id();
-	if (MyProcPort != NULL)
-	{
-		if (MyProcPort->user_name != NULL)
-			strlcpy(NameStr(event.usename), MyProcPort->user_name,
-					NAMEDATALEN);
-		if (MyProcPort->database_name != NULL)
-			strlcpy(NameStr(event.datname), MyProcPort->database_name,
-					NAMEDATALEN);
-	}
+	session_names(&event.usename, &event.datname);
 	if (application_name != NULL)
 		strlcpy(NameStr(event.application_name), application_name,
 				NAMEDATALEN);

@@ -69,10 +69,4 @@ extern int	event_ring_read(MemoryEvent **events);
 /* Forgets all events; ids go on. */
 extern void event_ring_reset(void);
 
-/* The last statement's text, at most size - 1 bytes at a character's end. */
-extern void session_query_text(char *text, Size size);
-
-/* Its query id, 0 if it has none. */
-extern int64 session_query_id(void);
-
 #endif							/* PGSM_EVENT_RING_H */

@@ -17,6 +17,7 @@
 #include "postgres.h"
 
 #include "session/event_ring.h"
+#include "session/identity.h"
 #include "session/report.h"
 
 /* Groups over their threshold: as many as the slot has are told of. */

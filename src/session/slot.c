@@ -12,7 +12,11 @@
 #include "storage/shmem.h"
 
 #include "pg_compat.h"
+#include "session/identity.h"
 #include "session/slot.h"
+
+/* A slot is written in less time than this; else its process was stopped. */
+#define READ_TRIES		100000
 
 /* Kept apart, so that neighbours do not fight for a cache line. */
 typedef union SessionSlot
@@ -23,10 +27,10 @@ typedef union SessionSlot
 		pg_atomic_uint64 requests;	/* trims asked for; any process */
 		SlotData	data;
 	};
-	char		padding[1024];
+	char		padding[2048];
 } SessionSlot;
 
-StaticAssertDecl(sizeof(SessionSlot) == 1024, "a slot takes 1 kB at most");
+StaticAssertDecl(sizeof(SessionSlot) == 2048, "a slot takes 2 kB at most");
 
 static SessionSlot *shared_slots = NULL;
 
@@ -93,6 +97,7 @@ session_slot_mine(void)
 	pg_atomic_write_u64(&my_slot->requests, 0);
 	my_slot->data.pid = MyProcPid;
 	my_slot->data.start = MyStartTimestamp;
+	session_names(&my_slot->data.usename, &my_slot->data.datname);
 	session_slot_end();
 	return &my_slot->data;
 }
@@ -127,7 +132,7 @@ session_slot_read(int slot, int pid, TimestampTz start, SlotData *data)
 	else
 		return false;
 
-	for (;;)
+	for (int i = 0; i < READ_TRIES; i++)
 	{
 		uint32		before = pg_atomic_read_u32(&from->change_count);
 
@@ -139,6 +144,7 @@ session_slot_read(int slot, int pid, TimestampTz start, SlotData *data)
 			return data->pid == pid && data->start == start;
 		CHECK_FOR_INTERRUPTS();
 	}
+	return false;
 }
 
 pg_atomic_uint64 *

@@ -52,6 +52,8 @@ typedef struct SlotData
 {
 	int			pid;			/* 0: not in use */
 	TimestampTz start;			/* of the process: tells pids apart */
+	NameData	usename;		/* as in pg_stat_activity, empty: none */
+	NameData	datname;
 	SessionStatus status;
 	int64		contexts;
 	int64		retained_bytes; /* without what is about to be freed */
@@ -87,7 +89,7 @@ extern void session_slot_end(void);
 /*
  * Copies what the process in this slot has published.  Returns false if the
  * slot is not that process's, or there is no shared memory and the process
- * is another one.  May raise what CHECK_FOR_INTERRUPTS raises.
+ * is another one, or the process was stopped while it wrote.  May raise what CHECK_FOR_INTERRUPTS raises.
  */
 extern bool session_slot_read(int slot, int pid, TimestampTz start,
 							  SlotData *data);
