@@ -311,13 +311,24 @@ LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED COST 100000;
 COMMENT ON FUNCTION pg_session_memory_trim(boolean) IS
 'gives memory of the calling session back: catalog caches, unless caches is false, and free heap; bytes, milliseconds';
 
-CREATE FUNCTION pg_session_memory_trim(pid integer, timeout bigint DEFAULT 0)
-RETURNS boolean
+CREATE FUNCTION pg_session_memory_trim(
+    pid integer,
+    timeout bigint DEFAULT 0,
+    OUT outcome text,
+    OUT context_bytes_before bigint,
+    OUT context_bytes_after bigint,
+    OUT anon_bytes_before bigint,
+    OUT anon_bytes_after bigint,
+    OUT released_bytes bigint,
+    OUT caches_dropped boolean,
+    OUT heap_trimmed boolean,
+    OUT duration_ms double precision)
+RETURNS record
 AS 'MODULE_PATHNAME', 'pg_session_memory_trim_other'
 LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED COST 100000;
 
 COMMENT ON FUNCTION pg_session_memory_trim(integer, bigint) IS
-'asks another session to give memory back when it is idle, and waits for it up to timeout milliseconds; permission as for pg_cancel_backend';
+'asks another session to give memory back when it is idle, and waits for it up to timeout milliseconds; the outcome, and if it was trimmed and the caller may see its memory what the own trim returns, bytes and milliseconds; permission as for pg_cancel_backend';
 
 --
 -- Explaining it: what the memory is, why, and what to do

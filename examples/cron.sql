@@ -93,13 +93,15 @@ BEGIN ATOMIC
 END;
 
 -- Asks sessions that have been idle for so long, are that large, and have
--- worked since their last trim.  Returns how many, and does not wait for them.
+-- worked since their last trim.  Returns how many were asked while they were
+-- idle, and does not wait for them.
 CREATE OR REPLACE FUNCTION session_memory.trim_idle(
     idle interval, anon_bytes bigint)
 RETURNS bigint LANGUAGE sql
 BEGIN ATOMIC
     -- Not in WHERE: there it might come before the other conditions.
-    SELECT count(*) FILTER (WHERE pg_session_memory_trim(s.pid))
+    SELECT count(*) FILTER (
+        WHERE (pg_session_memory_trim(s.pid)).outcome = 'asked')
     FROM pg_session_memory s
     WHERE s.state = 'idle'
         AND s.backend_type = 'client backend'

@@ -580,13 +580,15 @@ SELECT pg_session_memory_trim(NULL, 1000) IS NULL AS nothing;
 SELECT pg_session_memory_trim(pg_backend_pid(), NULL) IS NULL AS nothing;
 
 -- The own session needs not to be asked.
-SELECT pg_session_memory_trim(pg_backend_pid());
-SELECT pg_session_memory_trim(pg_backend_pid(), 1000);
-SELECT pg_session_memory_trim(pg_backend_pid(), 9223372036854775807);
+SELECT outcome, released_bytes >= 0 AS bytes
+FROM pg_session_memory_trim(pg_backend_pid());
+SELECT outcome, context_bytes_after > 0 AS bytes, caches_dropped
+FROM pg_session_memory_trim(pg_backend_pid(), 1000);
+SELECT outcome FROM pg_session_memory_trim(pg_backend_pid(), 9223372036854775807);
 SELECT pg_session_memory_trim(pg_backend_pid(), -1);
 
 -- What is no process of this server is not waited for.
-SELECT pg_session_memory_trim(0);
+SELECT * FROM pg_session_memory_trim(0);
 SELECT pg_session_memory_trim(-1, 1000000);
 SELECT pg_session_memory_trim(-2147483648);
 SELECT pg_session_memory_trim(2147483647, 9223372036854775807);

@@ -71,8 +71,8 @@ write_targets()
 			'SELECT (array_agg(pid))[1 + abs(a::bigint) % count(*)] FROM seen';
 		CREATE FUNCTION live_snapshot(a integer) RETURNS jsonb LANGUAGE sql AS
 			'SELECT pg_session_memory_snapshot(live_pid(a))';
-		CREATE FUNCTION live_trim(a integer) RETURNS boolean LANGUAGE sql AS
-			'SELECT pg_session_memory_trim(live_pid(a), a % 20)';
+		CREATE FUNCTION live_trim(a integer) RETURNS text LANGUAGE sql AS
+			'SELECT outcome FROM pg_session_memory_trim(live_pid(a), a % 20)';
 		CREATE FUNCTION live_growth(a jsonb, b jsonb) RETURNS numeric
 			LANGUAGE sql AS
 			'SELECT sum(growth_bytes) FROM pg_session_memory_diff(a, b)';

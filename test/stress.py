@@ -453,7 +453,8 @@ def check_slots(connection, observers):
                   count(last_trim_at), count(*) FILTER (WHERE status = 'bloated')
               FROM pg_session_memory WHERE application_name = 'fresh'"""),
           [(free, free, 0, 0)])
-    trimmed = sum(value(connection, "SELECT pg_session_memory_trim(%s, 180000)",
+    trimmed = sum(value(connection, """SELECT outcome = 'trimmed'
+                            FROM pg_session_memory_trim(%s, 180000)""",
                         [session.info.backend_pid]) for session in sessions)
     equal("each of them trims itself when asked to", trimmed, free)
     check_observers(observers)

@@ -39,22 +39,29 @@ permission_require_see(const ServerProcess *process)
 						   "pg_read_all_stats")));
 }
 
-void
-permission_require_signal(const ServerProcess *process)
+bool
+permission_warn_trim(const ServerProcess *process)
 {
 	if (superuser_arg(process->userid) && !superuser())
-		ereport(ERROR,
+	{
+		ereport(WARNING,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied to trim the memory of process %d",
 						process->pid),
 				 errdetail("Only roles with the %s attribute may trim sessions of roles with the %s attribute.",
 						   "SUPERUSER", "SUPERUSER")));
+		return false;
+	}
 	if (!has_privs_of_role(GetUserId(), process->userid) &&
 		!has_privs_of_role(GetUserId(), ROLE_PG_SIGNAL_BACKEND))
-		ereport(ERROR,
+	{
+		ereport(WARNING,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied to trim the memory of process %d",
 						process->pid),
 				 errdetail("Only roles with privileges of the role whose session it is, or of \"%s\", may trim it.",
 						   "pg_signal_backend")));
+		return false;
+	}
+	return true;
 }

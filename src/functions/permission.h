@@ -29,9 +29,10 @@ extern bool permission_may_see_role(Oid userid);
 extern void permission_require_see(const ServerProcess *process);
 
 /*
- * Raises insufficient_privilege (42501) if the current user may not cancel
- * queries of the process.
+ * Whether the current user may cancel queries of the process, and so ask it
+ * for a trim; if not, a WARNING of insufficient_privilege (42501) says why.
+ * An error would end a statement over many sessions at the first of them.
  */
-extern void permission_require_signal(const ServerProcess *process);
+extern bool permission_warn_trim(const ServerProcess *process);
 
 #endif							/* PGSM_PERMISSION_H */

@@ -22,6 +22,7 @@
 #include "port/atomics.h"
 
 #include "reading/context_category.h"
+#include "session/trim.h"
 #include "settings.h"
 
 /* Longer names of contexts are cut; PostgreSQL's own have at most 40. */
@@ -67,7 +68,8 @@ typedef struct SlotData
 	SlotGroup	groups[SLOT_GROUPS];	/* over context_threshold */
 	TimestampTz last_trim_at;	/* 0: never */
 	int64		trimmed_bytes;	/* released by all trims together */
-	uint64		trims_done;		/* requests answered, see session_trim */
+	uint64		trims_done;		/* requests answered, see session_trim_answer */
+	TrimResult	trim_result;	/* of the trim that answered them */
 } SlotData;
 
 /* Shared memory that the slots take, in bytes. */

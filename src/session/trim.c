@@ -150,11 +150,12 @@ session_trim_requested(uint64 *request)
 }
 
 void
-session_trim_answer(uint64 request)
+session_trim_answer(uint64 request, const TrimResult *result)
 {
 	SlotData   *slot = session_slot_mine();
 
 	session_slot_begin();
 	slot->trims_done = request;
+	slot->trim_result = *result;
 	session_slot_end();
 }

@@ -47,7 +47,10 @@ extern uint64 session_trim_request(int slot, int pid);
 /* Whether somebody has asked this session; the number in request. */
 extern bool session_trim_requested(uint64 *request);
 
-/* Answers all requests up to this one. */
-extern void session_trim_answer(uint64 request);
+/*
+ * Answers all requests up to this one: publishes what the trim has given back
+ * for those who wait.
+ */
+extern void session_trim_answer(uint64 request, const TrimResult *result);
 
 #endif							/* PGSM_SESSION_TRIM_H */

@@ -362,7 +362,7 @@ after_idle_commit(void)
 	if (setting_track)
 		walk_and_publish(GetCurrentTimestamp(), true);
 	if (trim_request != 0)
-		session_trim_answer(trim_request);
+		session_trim_answer(trim_request, &trim_result);
 }
 
 static void

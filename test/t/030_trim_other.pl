@@ -71,7 +71,7 @@ sub ask
 {
 	my ($session, $pid, $timeout) = @_;
 	my $result = $session->query(
-		"SELECT pg_session_memory_trim($pid, $timeout),
+		"SELECT (pg_session_memory_trim($pid, $timeout)).outcome,
 		round(extract(epoch FROM clock_timestamp() - statement_timestamp())
 			* 1000)");
 	my $messages = $session->{stderr};
@@ -109,7 +109,7 @@ my $asked_at = $observer->query_safe('SELECT clock_timestamp()');
 is($before->{last_trim_at}, undef, 'idle: not trimmed yet');
 is($before->{trimmed_bytes}, undef, 'idle: nothing trimmed yet');
 my ($answer, $messages) = ask($observer, $pid, 180000);
-is("$answer $messages", 't ', 'idle: trimmed');
+is("$answer $messages", 'trimmed ', 'idle: trimmed');
 my $after = look($pid);
 cmp_ok($before->{anon_bytes} - $after->{anon_bytes},
 	'>', $given_back, 'idle: the memory of the process fell');
@@ -147,7 +147,7 @@ like(
 	'idle: it still listens');
 
 # Whoever does not wait is told that it was asked, and it is done soon.
-is(join(' ', (ask($observer, $pid, 0))[ 0, 1 ]), 't ', 'no timeout: asked');
+is(join(' ', (ask($observer, $pid, 0))[ 0, 1 ]), 'asked ', 'no timeout: asked');
 wait_for("SELECT count(*) = 2 FROM pg_session_memory_events
 	WHERE kind = 'trimmed' AND pid = $pid");
 $after = look($pid);
@@ -155,6 +155,44 @@ is( $observer->query_safe("SELECT $after->{trimmed_bytes} =
 		(SELECT sum(bytes) FROM pg_session_memory_events WHERE pid = $pid)"),
 	't',
 	'no timeout: trimmed_bytes is what all trims gave back');
+
+# The row says what it was: as much as the view says, and once more much less.
+# 10,000 of the statements are 45 MB that were freed, a trim for nothing gives
+# back some kB.
+$session->query_safe('DEALLOCATE last;' . $bloat =~ s/\b2000\b/10000/gr);
+$before = look($pid);
+my $row = rows_of($observer,
+	"SELECT * FROM pg_session_memory_trim($pid, 180000)")->[0];
+$after = look($pid);
+is($row->{outcome}, 'trimmed', 'much: outcome');
+cmp_ok($row->{released_bytes}, '>', 40_000_000, 'much: bytes given back');
+is( $row->{released_bytes},
+	$after->{trimmed_bytes} - $before->{trimmed_bytes},
+	'much: as the session has published');
+is( $row->{released_bytes},
+	$row->{anon_bytes_before} - $row->{anon_bytes_after},
+	'much: what the process has less');
+# The session runs a transaction for it, which takes some pages and contexts.
+cmp_ok(abs($row->{"anon_bytes_$_->[0]"} - $_->[1]{anon_bytes}),
+	'<', 1_000_000, "much: anonymous memory $_->[0]")
+  foreach [ 'before', $before ], [ 'after', $after ];
+cmp_ok(abs($row->{"context_bytes_$_->[0]"} - $_->[1]{context_bytes}),
+	'<', 300_000, "much: contexts $_->[0]")
+  foreach [ 'before', $before ], [ 'after', $after ];
+ok($row->{caches_dropped} && $row->{heap_trimmed}, 'much: what was done');
+cmp_ok($row->{duration_ms}, '>', 0, 'much: milliseconds');
+
+$row = rows_of($observer,
+	"SELECT * FROM pg_session_memory_trim($pid, 180000)")->[0];
+is($row->{outcome}, 'trimmed', 'nothing much: outcome');
+cmp_ok($row->{released_bytes}, '<', 1_000_000, 'nothing much: bytes');
+
+# Who does not wait is told no figures.
+my $so_far = trims($pid);
+is( $observer->query_safe("SELECT t FROM pg_session_memory_trim($pid) AS t"),
+	'(asked,,,,,,,,)', 'no timeout: no figures');
+wait_for("SELECT count(*) > $so_far FROM pg_session_memory_events
+	WHERE kind = 'trimmed' AND pid = $pid");
 
 #
 # A session that is not idle: in a transaction, in one that has failed, in a
@@ -172,11 +210,13 @@ foreach my $state (
 	$session->query($begin);
 	$session->{stderr} = '';
 	my $milliseconds;
+	is(join(' ', (ask($observer, $pid, 0))[ 0, 1 ]),
+		'in transaction ', "$what: who does not wait is told, too");
 	($answer, $messages, $milliseconds) = ask($observer, $pid, 300);
-	is($answer, 'f', "$what: not trimmed in time");
+	is($answer, 'in transaction', "$what: not trimmed in time");
 	like(
 		$messages,
-		qr/\bWARNING:  session with PID $pid did not trim its memory within 300 milliseconds\nDETAIL:  It will do so as soon as it is idle and outside of a transaction\.$/m,
+		qr/\bWARNING:  session with PID $pid did not trim its memory within 300 milliseconds\nDETAIL:  It is idle in a transaction and will do so when that ends\.$/m,
 		"$what: a warning");
 	# It gives up after the timeout, at its next look some 10 ms later.  The
 	# other bound is for a machine that is very busy.
@@ -191,15 +231,16 @@ foreach my $state (
 
 # Whoever waits long enough gets the answer when the transaction ends,
 $session->query_safe('BEGIN');
-start_statement($observer, "SELECT pg_session_memory_trim($pid, 180000)");
+start_statement($observer,
+	"SELECT outcome FROM pg_session_memory_trim($pid, 180000)");
 wait_for("SELECT count(*) = 1 FROM pg_stat_activity
-	WHERE query LIKE 'SELECT pg\\_session\\_memory\\_trim%'
+	WHERE query LIKE 'SELECT outcome%'
 		AND state = 'active' AND wait_event_type = 'Extension'");
 my $trims = $node->safe_psql('postgres', "SELECT count(*)
 	FROM pg_session_memory_events WHERE kind = 'trimmed' AND pid = $pid");
 my $waited = time;
 $session->query_safe('COMMIT');
-is($observer->query_safe('SELECT'), 't', 'waited: until it was done');
+is($observer->query_safe('SELECT'), 'trimmed', 'waited: until it was done');
 # The transaction is over at once; 20 s are for a very busy machine.
 cmp_ok(time - $waited, '<', 20, 'waited: and no longer');
 is(trims($pid), $trims + 1, 'waited: done once');
@@ -210,16 +251,24 @@ $holder->query_safe('SELECT pg_advisory_lock(4712)');
 start_statement($session, 'SELECT pg_advisory_xact_lock(4712)');
 wait_for("SELECT count(*) = 1 FROM pg_stat_activity
 	WHERE pid = $pid AND wait_event_type = 'Lock'");
-start_statement($observer, "SELECT pg_session_memory_trim($pid, 180000)");
+($answer, $messages) = ask($observer, $pid, 100);
+is($answer, 'active', 'in a statement: told so');
+like(
+	$messages,
+	qr/\nDETAIL:  It is running a statement and will do so as soon as it is idle and outside of a transaction\.$/m,
+	'in a statement: a warning');
+start_statement($observer,
+	"SELECT outcome FROM pg_session_memory_trim($pid, 180000)");
 wait_for("SELECT count(*) = 1 FROM pg_stat_activity
-	WHERE query LIKE 'SELECT pg\\_session\\_memory\\_trim%'
+	WHERE query LIKE 'SELECT outcome%'
 		AND state = 'active' AND wait_event_type = 'Extension'");
 is( $holder->query_safe("SELECT count(*)
 		FROM pg_session_memory_events WHERE kind = 'trimmed' AND pid = $pid"),
 	$trims + 1,
 	'in a statement: not trimmed');
 $holder->quit;
-is($observer->query_safe('SELECT'), 't', 'in a statement: done after it');
+is($observer->query_safe('SELECT'), 'trimmed',
+	'in a statement: done after it');
 $session->query_safe('SELECT');
 
 # A request that nobody waits for any more is not forgotten; many are one.
@@ -246,9 +295,11 @@ CREATE ROLE monitor LOGIN IN ROLE pg_monitor;
 CREATE ROLE root LOGIN SUPERUSER;
 CREATE ROLE root_member LOGIN IN ROLE root;
 CREATE FUNCTION may(call text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	answer text;
 BEGIN
-	EXECUTE 'SELECT ' || call;
-	RETURN 'yes';
+	EXECUTE 'SELECT ' || call INTO answer;
+	RETURN CASE answer WHEN 'not permitted' THEN 'no' ELSE 'yes' END;
 EXCEPTION WHEN insufficient_privilege THEN
 	RETURN 'no';
 END $$));
@@ -268,15 +319,17 @@ my %may = (
 
 foreach my $role (sort keys %may)
 {
-	foreach my $call ('pg_cancel_backend(%d)', 'pg_session_memory_trim(%d)',
-		'pg_session_memory_trim(%d, 180000)')
+	foreach my $call (
+		'pg_cancel_backend(%d)',
+		'outcome FROM pg_session_memory_trim(%d)',
+		'outcome FROM pg_session_memory_trim(%d, 180000)')
 	{
 		my @may = grep {
-			$observer->query_safe(
-				"SET ROLE $role; SELECT may('"
+			$observer->query("SET ROLE $role; SELECT may('"
 				  . sprintf($call, $pid_of{$_})
 				  . "'); RESET ROLE") eq 'yes'
 		} sort keys %pid_of;
+		$observer->{stderr} = '';
 		is("@may", $may{$role}, "role $role: sessions for $call");
 	}
 }
@@ -296,24 +349,25 @@ foreach my $case (
 
 	$observer->query_safe("SET ROLE $role");
 	($answer, $messages) = ask($observer, $pid_of{$of}, 0);
+	is($answer, 'not permitted', "role $role: refused in the row");
 	like(
 		$messages,
-		qr/ERROR:  permission denied to trim the memory of process $pid_of{$of}\nDETAIL:  $detail/,
+		qr/WARNING:  permission denied to trim the memory of process $pid_of{$of}\nDETAIL:  $detail/,
 		"role $role: is told why");
 	$observer->query_safe('RESET ROLE');
 }
 
 # The rights are those of the current role: a function may lend its owner's.
 $observer->query_safe(
-	q(CREATE FUNCTION lent(pid int) RETURNS boolean LANGUAGE sql SECURITY DEFINER
-	AS 'SELECT pg_session_memory_trim(pid, 180000)'));
+	q(CREATE FUNCTION lent(pid int) RETURNS text LANGUAGE sql SECURITY DEFINER
+	AS 'SELECT outcome FROM pg_session_memory_trim(pid, 180000)'));
 is( $observer->query_safe(
 		"SET ROLE other; SELECT lent($pid_of{root}); RESET ROLE"),
-	't',
+	'trimmed',
 	'role other: with the rights of another');
 is( $session_of{other}->query_safe(
-		'SELECT pg_session_memory_trim(pg_backend_pid(), 1000)'),
-	't',
+		'SELECT outcome FROM pg_session_memory_trim(pg_backend_pid(), 1000)'),
+	'trimmed',
 	'role other: its own session');
 $_->quit foreach values %session_of;
 
@@ -330,7 +384,7 @@ foreach my $type (
 		"SELECT pid FROM pg_stat_activity WHERE backend_type = '$type'");
 
 	($answer, $messages) = ask($observer, $auxiliary, 180000);
-	is($answer, 'f', "$type: not trimmed, nor waited for");
+	is($answer, 'no session', "$type: not trimmed, nor waited for");
 	like(
 		$messages,
 		qr/\bWARNING:  PID $auxiliary is not a session that can trim its memory\nDETAIL:  Only client backends and walsenders have sessions\.$/m,
@@ -343,7 +397,7 @@ foreach my $type (
 foreach my $unknown (0, -1, 2147483647, -2147483648)
 {
 	($answer, $messages) = ask($observer, $unknown, 180000);
-	is($answer, 'f', "PID $unknown: not waited for");
+	is($answer, 'not found', "PID $unknown: not waited for");
 	like(
 		$messages,
 		qr/\bWARNING:  PID $unknown is not a PostgreSQL server process$/m,
@@ -354,9 +408,9 @@ my $ended_pid = backend_pid($ended);
 $ended->quit;
 wait_for("SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $ended_pid");
 is((ask($observer, $ended_pid, 180000))[0],
-	'f', 'a session that has ended: not waited for');
+	'not found', 'a session that has ended: not waited for');
 is((ask($observer, backend_pid($observer), 0))[0],
-	't', 'the own session: done at once');
+	'trimmed', 'the own session: done at once');
 is(trims(backend_pid($observer)), 1, 'the own session: an event');
 foreach my $wrong (-1, '-9223372036854775808')
 {
@@ -367,11 +421,10 @@ foreach my $wrong (-1, '-9223372036854775808')
 		"timeout $wrong: an error");
 }
 is( join(' ', (ask($observer, $pid, '9223372036854775807'))[ 0, 1 ]),
-	't ', 'the longest timeout: no overflow');
+	'trimmed ', 'the longest timeout: no overflow');
 
 # A walsender reads commands as a session does.  One for physical replication
-# has no database and runs no transactions, hence nothing to give back: all
-# that matters is that it survives being asked.
+# has no database and runs no transactions, so it cannot be asked.
 foreach my $replication ('true', 'database')
 {
 	my $walsender =
@@ -381,10 +434,19 @@ foreach my $replication ('true', 'database')
 	$walsender->query_safe('IDENTIFY_SYSTEM');
 	my $sender = $observer->query_safe(
 		"SELECT pid FROM pg_stat_activity WHERE backend_type = 'walsender'");
-	my $trimmed = (ask($observer, $sender,
-			$replication eq 'true' ? 1000 : 180000))[0];
-	is($trimmed, 't', "walsender, replication=$replication: trimmed")
-	  if $replication ne 'true';
+	($answer, $messages) = ask($observer, $sender, 180000);
+	if ($replication eq 'true')
+	{
+		is($answer, 'no session', 'physical walsender: not waited for');
+		like(
+			$messages,
+			qr/WARNING:  PID $sender is not a session that can trim its memory\nDETAIL:  A walsender for physical replication runs no transactions\./,
+			'physical walsender: a warning says why');
+	}
+	else
+	{
+		is($answer, 'trimmed', 'logical walsender: trimmed');
+	}
 	like($walsender->query_safe('IDENTIFY_SYSTEM'),
 		qr/^\d+\|/, "walsender, replication=$replication: goes on");
 	$walsender->quit;
@@ -398,13 +460,14 @@ foreach my $replication ('true', 'database')
 my $ending = open_session($node);
 my $ending_pid = backend_pid($ending);
 $ending->query_safe('BEGIN');
-start_statement($observer, "SELECT pg_session_memory_trim($ending_pid, 180000)");
+start_statement($observer,
+	"SELECT outcome FROM pg_session_memory_trim($ending_pid, 180000)");
 wait_for("SELECT count(*) = 1 FROM pg_stat_activity
-	WHERE query LIKE 'SELECT pg\\_session\\_memory\\_trim%'
+	WHERE query LIKE 'SELECT outcome%'
 		AND state = 'active' AND wait_event_type = 'Extension'");
 $waited = time;
 $ending->quit;
-is($observer->query('SELECT'), 'f', 'a session that ends: not trimmed');
+is($observer->query('SELECT'), 'not found', 'a session that ends: not trimmed');
 like(
 	$observer->{stderr},
 	qr/WARNING:  PID $ending_pid is not a PostgreSQL server process/,
@@ -436,7 +499,7 @@ wait_for("SELECT count(*) > $trims FROM pg_session_memory_events
 kill STOP => $pid;
 my $milliseconds;
 ($answer, $messages, $milliseconds) = ask($observer, $pid, 500);
-is($answer, 'f', 'stopped: not trimmed');
+is($answer, 'no answer', 'stopped: not trimmed');
 like($messages, qr/did not trim its memory within 500 milliseconds/,
 	'stopped: a warning');
 cmp_ok($milliseconds, '>=', 500, 'stopped: the timeout was waited for');
@@ -446,10 +509,11 @@ cmp_ok($milliseconds, '<', 10500, 'stopped: the timeout holds');
 # 50 sessions ask for it meanwhile.  Each gets its answer when it goes on, and
 # it has to trim itself only once for all of them.
 $trims = trims($pid);
-$node->safe_psql('postgres', 'CREATE TABLE answers (answer boolean)');
+$node->safe_psql('postgres', 'CREATE TABLE answers (answer text)');
 my $directory = PostgreSQL::Test::Utils::tempdir();
 append_to_file("$directory/ask.sql",
-	"INSERT INTO answers SELECT pg_session_memory_trim($pid, 180000);\n");
+	"INSERT INTO answers
+	SELECT outcome FROM pg_session_memory_trim($pid, 180000);\n");
 my $output = '';
 my $clients;
 {
@@ -466,7 +530,7 @@ wait_for("SELECT count(*) = 50 FROM pg_stat_activity
 kill CONT => $pid;
 ok($clients->finish, '50 sessions: all came to their end');
 is( $observer->query_safe(
-		'SELECT count(*), bool_and(answer) FROM answers'),
+		q(SELECT count(*), bool_and(answer = 'trimmed') FROM answers)),
 	'50|t',
 	'50 sessions: each was told that it was done');
 is(trims($pid), $trims + 1, '50 sessions: it was done once');
@@ -483,7 +547,7 @@ $observer->query_safe('TRUNCATE answers');
 		'>', \$output, '2>&1');
 }
 is( $observer->query_safe(
-		'SELECT count(*), bool_and(answer) FROM answers'),
+		q(SELECT count(*), bool_and(answer = 'trimmed') FROM answers)),
 	'200|t',
 	'50 sessions, awake: each was told that it was done');
 is($session->query_safe('EXECUTE last'),
@@ -505,10 +569,12 @@ my @pids = sort { $a <=> $b } keys %pool;
 my @in_transaction = splice @pids, 0, 2;
 $pool{$_}->query_safe('BEGIN') foreach @in_transaction;
 $pool{$_}->query_safe($bloat) foreach @pids[ 0, 1 ];
-my $all = $observer->query_safe("SELECT pid, pg_session_memory_trim(pid, 60000)
-	FROM pg_session_memory WHERE state = 'idle' ORDER BY pid");
+my $all = $observer->query_safe(
+	"SELECT s.pid, t.outcome
+	FROM pg_session_memory s, pg_session_memory_trim(s.pid, 60000) t
+	WHERE s.state = 'idle' ORDER BY s.pid");
 is( $all,
-	join("\n", map { "$_|t" } @pids),
+	join("\n", map { "$_|trimmed" } @pids),
 	'a pool: each of the idle sessions was trimmed');
 is( $observer->query_safe(
 		"SELECT count(*), count(last_trim_at) FROM pg_session_memory
@@ -525,6 +591,37 @@ is( $observer->query_safe(
 		WHERE trimmed_bytes > $given_back AND pid IN ($pids[0], $pids[1])"),
 	2,
 	'a pool: it gave memory back');
+
+# By a role that watches over it: sessions of superusers are passed over, and
+# so are those in a transaction, each with its reason.
+my %others;
+foreach my $role ('owner', 'other')
+{
+	my $member = open_session($node, 'postgres', $role);
+	$others{ backend_pid($member) } = $member;
+}
+$node->safe_psql('postgres', 'CREATE ROLE watcher LOGIN
+	IN ROLE pg_monitor, pg_signal_backend');
+$observer->query_safe('SET ROLE watcher');
+my %expected = (
+	map({ $_ => 'not permitted' } keys %pool),
+	map({ $_ => 'trimmed' } keys %others));
+$all = $observer->query(
+	"SELECT s.pid, t.outcome
+	FROM pg_session_memory s, pg_session_memory_trim(s.pid, 60000) t
+	WHERE s.backend_type = 'client backend' AND s.pid <> pg_backend_pid()
+	ORDER BY s.pid");
+is( $all,
+	join("\n",
+		map { "$_|$expected{$_}" } sort { $a <=> $b } keys %expected),
+	'a pool, by a role that watches: all that it may');
+is( scalar(() = $observer->{stderr} =~ /WARNING:  permission denied/g),
+	8, 'a pool, by a role that watches: a warning for each of the others');
+unlike($observer->{stderr}, qr/ERROR/,
+	'a pool, by a role that watches: no error');
+$observer->{stderr} = '';
+$observer->query_safe('RESET ROLE');
+$_->quit foreach values %others;
 $_->quit foreach values %pool;
 
 #
@@ -660,7 +757,7 @@ foreach my $round ('not loaded', 'loaded')
 		'caught',
 		"$round: with its code");
 	is((ask($observer, backend_pid($observer), 1000))[0],
-		't', "$round: the own session can be");
+		'trimmed', "$round: the own session can be");
 	$session->query_safe('SELECT caches_dropped FROM pg_session_memory_trim()');
 }
 $observer->quit;

@@ -55,9 +55,9 @@ sub check_clean
 		'1|' . backend_pid($sessions[0]) . '|session',
 		"$what: its event is the first");
 	is( $observer->query_safe(
-			'SELECT pg_session_memory_trim('
+			'SELECT outcome FROM pg_session_memory_trim('
 			  . backend_pid($sessions[1]) . ', 180000)'),
-		't',
+		'trimmed',
 		"$what: a session trims itself when asked to");
 	$_->quit foreach @sessions, $observer;
 }
@@ -87,8 +87,8 @@ my $busy = open_session($node);
 my $observer = open_session($node);
 my $pid = backend_pid($busy);
 $busy->query_safe('BEGIN');
-is($observer->query_safe("SELECT pg_session_memory_trim($pid)"),
-	't', 'request: one in a transaction is asked');
+is($observer->query_safe("SELECT outcome FROM pg_session_memory_trim($pid)"),
+	'in transaction', 'request: one in a transaction is asked');
 is( $observer->query_safe(
 		"SELECT last_trim_at FROM pg_session_memory WHERE pid = $pid"),
 	'',
@@ -234,8 +234,9 @@ is( $watcher->query_safe(
 			WHERE pid = $old_pid"),
 	'session fell',
 	'promotion: the session goes on to watch itself');
-is( $watcher->query_safe("SELECT pg_session_memory_trim($old_pid, 180000)"),
-	't', 'promotion: and trims itself when asked to');
+is( $watcher->query_safe(
+		"SELECT outcome FROM pg_session_memory_trim($old_pid, 180000)"),
+	'trimmed', 'promotion: and trims itself when asked to');
 is( $watcher->query_safe(
 		'CREATE TABLE kept AS SELECT pg_session_memory_snapshot() AS snapshot;
 		SELECT count(*) FROM kept'),

@@ -22,7 +22,7 @@ my $pid = backend_pid($session);
 $session->query_safe("SET pg_session_memory.session_threshold = '1MB'");
 $session->query_safe(retain('over', 2 * 1024 * 1024));
 
-# Arguments with which a function returns a row, by its name
+# Arguments with which a function returns a row, by its symbol in the library
 my %arguments = (
 	pg_session_memory_contexts => $pid,
 	pg_session_memory_context_columns => "$pid, -1",
@@ -31,6 +31,7 @@ my %arguments = (
 	pg_session_memory_get_bloat => '',
 	pg_session_memory_get_events => '',
 	pg_session_memory_trim => 'true',
+	pg_session_memory_trim_other => "$pid, 1000",
 	pg_session_memory_categories => $pid,
 	pg_session_memory_idents => "$pid, 20",
 	pg_session_memory_snapshot_paths => "pg_session_memory_snapshot($pid)",
@@ -53,7 +54,7 @@ my $functions = rows_of(
 	WHERE e.extname = 'pg_session_memory' AND l.lanname = 'c'
 		AND p.prorettype = 'record'::regtype));
 is_deeply(
-	[ sort map { $_->{name} } @$functions ],
+	[ sort map { $_->{symbol} } @$functions ],
 	[ sort keys %arguments ],
 	'every function that returns columns is tested');
 
@@ -71,7 +72,7 @@ sub declared_as
 		  . " LANGUAGE C AS 'pg_session_memory', '$function->{symbol}'");
 	my $output = $session->query('\set VERBOSITY verbose
 		SELECT d FROM declared('
-		  . $arguments{ $function->{name} } . ') AS d LIMIT 1');
+		  . $arguments{ $function->{symbol} } . ') AS d LIMIT 1');
 	my $said = $session->{stderr};
 	$session->{stderr} = '';
 	$session->query_safe("DROP FUNCTION declared($in)");
@@ -82,7 +83,7 @@ my $refusal = qr/ERROR:  42804: the library of pg_session_memory and its SQL obj
 
 foreach my $function (@$functions)
 {
-	my $name = $function->{name};
+	my $name = $function->{symbol};
 	my @columns = @{ $function->{columns} };
 	my ($output, $said);
 

@@ -66,6 +66,13 @@ foreach my $function (@with_pid)
 	foreach my $other ('someone', $superuser)
 	{
 		my $call = sprintf $function, $pid{$other};
+		if ($function =~ /_trim/)
+		{
+			is( outcome('nobody_special', "SELECT t::text FROM $call AS t"),
+				'("not permitted",,,,,,,,)',
+				"a role without privileges: $call of $other");
+			next;
+		}
 		my $expected = $function =~ /_measure/ ? 't' : 'SQLSTATE 42501';
 
 		is( outcome(
@@ -74,7 +81,6 @@ foreach my $function (@with_pid)
 					WHERE NOT f IS NULL"),
 			$expected,
 			"a role without privileges: $call of $other");
-		next if $function =~ /_trim/;
 		is( outcome(
 				'monitor',
 				"SELECT count(*) > 0 FROM (SELECT $call AS f) AS c
@@ -83,14 +89,21 @@ foreach my $function (@with_pid)
 			"pg_monitor: $call of $other");
 	}
 }
-is(outcome('signaller', "SELECT pg_session_memory_trim($pid{someone})"),
-	't', 'pg_signal_backend: may have a session trim itself');
-is( outcome('signaller', "SELECT pg_session_memory_trim($pid{$superuser})"),
-	'SQLSTATE 42501', 'pg_signal_backend: but not one of a superuser');
+is( outcome('signaller',
+		"SELECT outcome FROM pg_session_memory_trim($pid{someone})"),
+	'asked', 'pg_signal_backend: may have a session trim itself');
+is( outcome('signaller',
+		"SELECT outcome FROM pg_session_memory_trim($pid{$superuser})"),
+	'not permitted', 'pg_signal_backend: but not one of a superuser');
+is( outcome('signaller',
+		"SELECT t::text FROM pg_session_memory_trim($pid{someone}, 180000) AS t"),
+	'(trimmed,,,,,,,,)',
+	'pg_signal_backend: and is not told what that gave');
 is( outcome('signaller', "SELECT pg_session_memory_process($pid{someone})"),
 	'SQLSTATE 42501', 'pg_signal_backend: nor see what it holds');
-is( outcome('monitor', "SELECT pg_session_memory_trim($pid{someone})"),
-	'SQLSTATE 42501', 'pg_monitor: may not have it trim itself');
+is( outcome('monitor',
+		"SELECT outcome FROM pg_session_memory_trim($pid{someone})"),
+	'not permitted', 'pg_monitor: may not have it trim itself');
 
 #
 # A secret in the text of a statement: in a cached plan, a cursor, an event and
@@ -213,13 +226,13 @@ my $before = $session{$superuser}->query_safe($trims);
 $asked->query_safe('BEGIN');
 is( outcome('signaller',
 		"SELECT count(*) FROM generate_series(1, 5000)
-			WHERE pg_session_memory_trim($pid{someone})"),
+			WHERE (pg_session_memory_trim($pid{someone})).outcome = 'in transaction'"),
 	5000,
 	'a flood of requests for trims: taken');
 $asked->query_safe('COMMIT');
 is( $session{$superuser}->query_safe(
-		"SELECT pg_session_memory_trim($pid{someone}, 180000)"),
-	't',
+		"SELECT outcome FROM pg_session_memory_trim($pid{someone}, 180000)"),
+	'trimmed',
 	'a flood of requests: answered');
 # The wait may have added one.
 cmp_ok($session{$superuser}->query_safe($trims) - $before,
