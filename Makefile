@@ -51,11 +51,15 @@ OBJS = \
 	src/reading/memory_reader.o \
 	src/reading/process_memory.o \
 	src/reading/server_process.o \
+	src/reading/statement_owners.o \
 	src/session/event_ring.o \
 	src/session/identity.o \
+	src/session/judge.o \
 	src/session/measure.o \
+	src/session/remedy.o \
 	src/session/report.o \
 	src/session/slot.o \
+	src/session/tell.o \
 	src/session/trim.o \
 	src/session/watch.o
 PG_CPPFLAGS = -I$(srcdir)/src

@@ -21,7 +21,7 @@ from --dsn or from PGHOST and the other variables of libpq.
                           what C libraries such as libpq have
     session   contexts    context_bytes of the server's session
     session   process     its anon_bytes, what the operating system counts
-    session   growth      its growth_bytes since its first command, as it
+    session   growth      its growth_bytes since before its first command, as it
                           measured itself; only where pg_session_memory is
                           preloaded
 

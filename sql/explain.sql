@@ -69,7 +69,7 @@ WHERE category = 'catalog cache';
 -- Each has its words, and a remedy is short enough for a hint.
 SELECT category FROM pg_session_memory_categories()
 WHERE explanation IS NULL OR length(explanation) < 60 OR
-	remedy IS NULL OR length(remedy) NOT BETWEEN 40 AND 200;
+	remedy IS NULL OR length(remedy) NOT BETWEEN 40 AND 250;
 
 --
 -- pg_session_memory_idents()

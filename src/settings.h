@@ -28,6 +28,13 @@ extern int	setting_max_events; /* entries of the event ring */
 extern bool setting_live_reads; /* read other processes' memory */
 extern int	setting_status;		/* SessionStatus, as reported */
 
+/* Bytes of a threshold setting, which is in kB; -1 where it is off. */
+static inline int64
+threshold_bytes(int setting)
+{
+	return setting < 0 ? -1 : (int64) setting * 1024;
+}
+
 /* Whether the library was loaded by shared_preload_libraries. */
 extern bool module_is_preloaded;
 

@@ -12,6 +12,7 @@
 
 #include "fmgr.h"
 #include "funcapi.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 #include "utils/tuplestore.h"
@@ -21,7 +22,7 @@
 #include "functions/tuple_writer.h"
 #include "pg_compat.h"
 #include "reading/server_process.h"
-#include "session/report.h"
+#include "session/judge.h"
 #include "session/slot.h"
 
 PG_FUNCTION_INFO_V1(pg_session_memory_get_bloat);
@@ -29,42 +30,28 @@ PG_FUNCTION_INFO_V1(pg_session_memory_get_bloat);
 #define BLOAT_COLUMNS		8
 
 static void
-put_excess(ReturnSetInfo *rsinfo, const SlotData *data, const char *kind,
-		   const char *context, ContextCategory category,
-		   const SlotExcess *excess)
+put_excess(ReturnSetInfo *rsinfo, const ServerProcess *process,
+		   ExcessKind kind, const char *context, const SlotExcess *excess)
 {
 	Datum		values[BLOAT_COLUMNS];
 	bool		nulls[BLOAT_COLUMNS] = {false};
+	char		remedy[REMEDY_BYTES];
 
 	if (excess->since == 0)
 		return;
-	values[0] = Int32GetDatum(data->pid);
-	values[1] = TimestampTzGetDatum(data->start);
-	values[2] = CStringGetTextDatum(kind);
+	values[0] = Int32GetDatum(process->pid);
+	values[1] = TimestampTzGetDatum(process->start);
+	values[2] = CStringGetTextDatum(excess_kind_name(kind));
 	nulls[3] = context == NULL;
 	values[3] = context == NULL ? (Datum) 0 :
 		PointerGetDatum(text_of_foreign(context, strlen(context)));
 	values[4] = Int64GetDatum(excess->bytes);
 	values[5] = Int64GetDatum(excess->threshold_bytes);
 	values[6] = TimestampTzGetDatum(excess->since);
-	values[7] = CStringGetTextDatum(session_report_remedy(kind, category,
-														  excess->bytes,
-														  data->retained_bytes));
+	remedy_text(excess->cause, process->pid == MyProcPid ? 0 : process->pid,
+				server_process_is_in_transaction(process), remedy);
+	values[7] = CStringGetTextDatum(remedy);
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
-}
-
-/* The category that holds most of what the session retains. */
-static ContextCategory
-largest_category(const SlotData *data)
-{
-	ContextCategory largest = CATEGORY_OTHER;
-
-	for (int i = 0; i < CONTEXT_CATEGORY_COUNT; i++)
-	{
-		if (data->category_bytes[i] > data->category_bytes[largest])
-			largest = (ContextCategory) i;
-	}
-	return largest;
 }
 
 /*
@@ -85,18 +72,15 @@ pg_session_memory_get_bloat(PG_FUNCTION_ARGS)
 	{
 		ServerProcess process;
 		SlotData	data;
-		ContextCategory category;
 
 		if (!server_process_at(slot, &process) ||
 			!permission_may_see(&process) ||
 			!session_slot_read(slot, process.pid, process.start, &data))
 			continue;
-		category = largest_category(&data);
-		put_excess(rsinfo, &data, "session", NULL, category, &data.session);
-		put_excess(rsinfo, &data, "process", NULL, category, &data.process);
+		put_excess(rsinfo, &process, EXCESS_SESSION, NULL, &data.session);
+		put_excess(rsinfo, &process, EXCESS_PROCESS, NULL, &data.process);
 		for (int i = 0; i < SLOT_GROUPS; i++)
-			put_excess(rsinfo, &data, "context", data.groups[i].name,
-					   (ContextCategory) data.groups[i].category,
+			put_excess(rsinfo, &process, EXCESS_CONTEXT, data.groups[i].name,
 					   &data.groups[i].excess);
 	}
 	return (Datum) 0;

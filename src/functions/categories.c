@@ -29,8 +29,10 @@ PG_FUNCTION_INFO_V1(pg_session_memory_categories);
 #define SHARE_SCALE				10000
 
 static void
-put_category(const CategorySum *sum, int64 all_bytes, ReturnSetInfo *rsinfo)
+put_category(const CategorySum *sum, const ObservedProcess *observed,
+			 int64 all_bytes, ReturnSetInfo *rsinfo)
 {
+	char		remedy[REMEDY_BYTES];
 	Datum		values[CATEGORIES_COLUMNS];
 	bool		nulls[CATEGORIES_COLUMNS] = {false};
 	double		share = 0;
@@ -62,7 +64,9 @@ put_category(const CategorySum *sum, int64 all_bytes, ReturnSetInfo *rsinfo)
 		nulls[6] = nulls[7] = nulls[8] = true;
 	}
 	values[9] = CStringGetTextDatum(sum->explanation);
-	values[10] = CStringGetTextDatum(sum->remedy);
+	remedy_text(sum->cause, observed->self ? 0 : observed->process.pid,
+				server_process_is_in_transaction(&observed->process), remedy);
+	values[10] = CStringGetTextDatum(remedy);
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 }
 
@@ -101,7 +105,7 @@ pg_session_memory_categories(PG_FUNCTION_ARGS)
 		for (int i = 0; i < count; i++)
 			all_bytes += sums[i].total_bytes;
 		for (int i = 0; i < count; i++)
-			put_category(&sums[i], all_bytes, rsinfo);
+			put_category(&sums[i], &observed, all_bytes, rsinfo);
 	}
 	MemoryContextSwitchTo(caller);
 	MemoryContextDelete(work);

@@ -17,6 +17,7 @@
 #include "reading/context_blocks.h"
 #include "reading/malloc_heap.h"
 #include "reading/process_memory.h"
+#include "reading/statement_owners.h"
 
 typedef struct SumsWalk
 {
@@ -24,6 +25,7 @@ typedef struct SumsWalk
 	CategorySum *sums;			/* by category */
 	bool		counted[CONTEXT_CATEGORY_COUNT];	/* free bytes of all are
 													 * known */
+	StatementOwners owners;
 	ContextTally names;
 } SumsWalk;
 
@@ -36,10 +38,7 @@ static const CategorySum malloc_free = {
 	"in no memory context. Only what lies at the end of the heap is given "
 	"back by itself, so one small piece that is still in use there keeps all "
 	"below it. DISCARD ALL does not change that.",
-	.remedy =
-	"pg_session_memory_trim(false) gives it back and drops nothing; so does "
-	"pg_session_memory.trim_when_idle in idle sessions. DISCARD ALL gives "
-	"back none."
+	.cause = CAUSE_MALLOC_FREE
 };
 
 static const CategorySum outside_contexts = {
@@ -50,11 +49,7 @@ static const CategorySum outside_contexts = {
 	"the JIT compiler, interpreters of Python, Perl and Tcl, connections of "
 	"dblink and postgres_fdw with the results that wait in them, encryption, "
 	"collations. Some megabytes are normal. Of another session it includes "
-	"what malloc keeps free, which only that session itself can tell apart.",
-	.remedy =
-	"Ending the session frees it. Close connections of dblink; SET jit = off "
-	"if the JIT compiler is the cause. pg_session_memory_trim() gives back "
-	"what is free among it."
+	"what malloc keeps free, which only that session itself can tell apart."
 };
 
 static void
@@ -65,6 +60,7 @@ begin_sums(void *arg)
 	memset(walk->sums, 0, CATEGORY_SUMS * sizeof(CategorySum));
 	for (int i = 0; i < CONTEXT_CATEGORY_COUNT; i++)
 		walk->counted[i] = true;
+	statement_owners_begin(&walk->owners);
 	context_tally_begin(&walk->names);
 }
 
@@ -94,6 +90,7 @@ add_to_sums(const ContextNode *node, void *arg)
 	category->total_bytes += bytes;
 	category->free_bytes += counters.freespace;
 
+	statement_owners_visit(&walk->owners, node);
 	name = context_tally_find(&walk->names, -1, node->category, node->name,
 							  NULL);
 	walk->names.sums[name].contexts++;
@@ -133,6 +130,8 @@ add_outside(const ObservedProcess *observed, int64 context_bytes,
 		}
 	}
 	sums[count] = outside_contexts;
+	sums[count].cause = observed->self ?
+		CAUSE_OUTSIDE_CONTEXTS : CAUSE_OUTSIDE_OR_FREE;
 	sums[count].total_bytes = rest;
 	sums[count].free_bytes = -1;
 	sums[count].contexts = -1;
@@ -165,6 +164,8 @@ category_sums(ObservedProcess *observed, CategorySum *sums)
 	if (observed_process_walk(observed, &visitor) == WALK_UNREADABLE)
 		return 0;
 
+	statement_owners_end(&walk.owners);
+
 	/* The largest are at the beginning: the first of a category it is. */
 	names = context_tally_sorted(&walk.names);
 	for (int i = 0; i < walk.names.count; i++)
@@ -184,9 +185,13 @@ category_sums(ObservedProcess *observed, CategorySum *sums)
 		sums[count].name = context_category_name((ContextCategory) i);
 		sums[count].explanation =
 			context_category_explanation((ContextCategory) i);
-		sums[count].remedy = context_category_remedy((ContextCategory) i);
 		if (!walk.counted[i])
 			sums[count].free_bytes = -1;
+		sums[count].cause =
+			memory_cause((ContextCategory) i, sums[count].total_bytes,
+						 sums[count].free_bytes,
+						 walk.owners.function_bytes >
+						 walk.owners.prepared_bytes);
 		count++;
 	}
 	count += add_outside(observed, context_bytes, &sums[count]);

@@ -10,13 +10,14 @@
 
 #include "functions/observed_process.h"
 #include "reading/context_tally.h"
+#include "session/remedy.h"
 
 /* A category of contexts, or a part of the process that is in none. */
 typedef struct CategorySum
 {
 	const char *name;
 	const char *explanation;	/* see context_category.h */
-	const char *remedy;
+	MemoryCause cause;			/* which decides the remedy */
 	int64		contexts;		/* -1: not made of contexts */
 	int64		total_bytes;
 	int64		free_bytes;		/* -1: not known */

@@ -11,12 +11,13 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 
 #include "session/event_ring.h"
+#include "session/judge.h"
 #include "session/measure.h"
-#include "session/report.h"
 #include "session/watch.h"
 
 PG_FUNCTION_INFO_V1(pg_session_memory_is_bloated);
@@ -26,54 +27,52 @@ PG_FUNCTION_INFO_V1(pg_session_memory_reset_peak);
 
 /* Too large for the stack of a function that may be called deep down. */
 static SessionMeasure measure;
+static Judgement judgement;
+
+/* Measures and judges; returns whether anything is over its threshold. */
+static bool
+is_over_threshold(void)
+{
+	session_measure(&measure, true, false);
+	session_judge(&measure, &judgement);
+	return judgement.count > 0;
+}
 
 /*
- * Raises configuration_limit_exceeded (53400) with the figures.
+ * Raises configuration_limit_exceeded (53400) with the figures, in the words
+ * of the log.
  */
 static void
-raise_excess(int elevel, const MeasureExcess *excess, const char *consequence)
+raise_judgement(int elevel, const char *consequence)
 {
-	char		amount[PRETTY_BYTES];
-	char		limit[PRETTY_BYTES];
+	char		words[JUDGEMENT_WORDS_BYTES];
+	char		remedy[JUDGEMENT_REMEDY_BYTES];
 	char		total[PRETTY_BYTES];
 
-	pretty_bytes(excess->bytes, amount);
-	pretty_bytes(excess->threshold_bytes, limit);
-	pretty_bytes(measure.bytes, total);
 	ereport(elevel,
 			(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-			 excess->context != NULL ?
-			 errmsg(REPORT_FIRST_WORDS ": contexts \"%s\" hold %s, pg_session_memory.context_threshold is %s",
-					excess->context, amount, limit) :
-			 errmsg(REPORT_FIRST_WORDS ": the %s holds %s, pg_session_memory.%s_threshold is %s",
-					excess->kind, amount, excess->kind, limit),
+			 errmsg(REPORT_FIRST_WORDS ": %s",
+					judgement_words(&judgement, words)),
 			 errdetail("The session retains %s in " INT64_FORMAT " contexts.%s",
-					   total, measure.contexts, consequence),
-			 errhint("%s", session_report_remedy(excess->kind,
-												 excess->category,
-												 excess->bytes,
-												 measure.bytes))));
+					   pretty_bytes(measure.bytes, total), measure.contexts,
+					   consequence),
+			 errhint("%s", judgement_remedy(&judgement, 0,
+											IsTransactionBlock(), remedy))));
 }
 
 /* pg_session_memory_is_bloated(): whether a threshold is exceeded now. */
 Datum
 pg_session_memory_is_bloated(PG_FUNCTION_ARGS)
 {
-	MeasureExcess excess;
-
-	session_measure(&measure, true, true);
-	PG_RETURN_BOOL(session_measure_excess(&measure, &excess));
+	PG_RETURN_BOOL(is_over_threshold());
 }
 
 /* pg_session_memory_check(): an ERROR if so; true if not. */
 Datum
 pg_session_memory_check(PG_FUNCTION_ARGS)
 {
-	MeasureExcess excess;
-
-	session_measure(&measure, true, true);
-	if (session_measure_excess(&measure, &excess))
-		raise_excess(ERROR, &excess, "");
+	if (is_over_threshold())
+		raise_judgement(ERROR, "");
 	PG_RETURN_BOOL(true);
 }
 
@@ -81,21 +80,21 @@ pg_session_memory_check(PG_FUNCTION_ARGS)
 Datum
 pg_session_memory_recycle(PG_FUNCTION_ARGS)
 {
-	MeasureExcess excess;
+	const MeasureExcess *excess;
 
-	session_measure(&measure, true, true);
-	if (session_measure_excess(&measure, &excess))
-	{
-		/* A function of an index must not end the session that analyzes it. */
-		if (InSecurityRestrictedOperation())
-			ereport(ERROR,
-					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-					 errmsg("cannot end the session within security-restricted operation")));
-		event_ring_add(EVENT_RECYCLED, excess.context, excess.bytes,
-					   excess.threshold_bytes, measure.bytes);
-		raise_excess(FATAL, &excess, " It ends so that a fresh one takes its place.");
-	}
-	PG_RETURN_BOOL(true);
+	if (!is_over_threshold())
+		PG_RETURN_BOOL(true);
+
+	/* A function of an index must not end the session that analyzes it. */
+	if (InSecurityRestrictedOperation())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("cannot end the session within security-restricted operation")));
+	excess = &judgement.excesses[0];
+	event_ring_add(EVENT_RECYCLED, excess->context, excess->bytes,
+				   excess->threshold_bytes, measure.bytes);
+	raise_judgement(FATAL, " It ends so that a fresh one takes its place.");
+	PG_RETURN_BOOL(true);		/* not reached */
 }
 
 /* pg_session_memory_reset_peak(): starts the calling session's peak anew. */

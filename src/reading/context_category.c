@@ -387,7 +387,6 @@ typedef struct CategoryText
 {
 	const char *name;
 	const char *explanation;	/* what the memory is and why it stays */
-	const char *remedy;			/* at most 200 characters: also a HINT */
 } CategoryText;
 
 static const CategoryText category_texts[] = {
@@ -398,10 +397,7 @@ static const CategoryText category_texts[] = {
 		"one megabyte. Some of it grows with the number of tables and locks "
 		"that the session has used, and none of it shrinks before the session "
 		"ends. A large TopMemoryContext usually means that an extension "
-		"allocates there.",
-		"This memory only goes when the session ends: reconnect, or call "
-		"pg_session_memory_recycle(). If TopMemoryContext is large, suspect "
-		"an extension."
+		"allocates there."
 	},
 	[CATEGORY_CATALOG_CACHE] = {
 		"catalog cache",
@@ -411,10 +407,7 @@ static const CategoryText category_texts[] = {
 		"them: apart from what DDL makes obsolete, they stay until the "
 		"session ends. A query over a thousand partitions with two indexes "
 		"each leaves three thousand descriptions behind, in every session of "
-		"the pool. DISCARD ALL does not touch them.",
-		"pg_session_memory_trim() empties these caches and gives part of the "
-		"memory back, ending the session gives back all; DISCARD ALL gives "
-		"back none. Let a session use fewer tables and partitions."
+		"the pool. DISCARD ALL does not touch them."
 	},
 	[CATEGORY_CACHED_PLANS] = {
 		"cached plans",
@@ -425,10 +418,7 @@ static const CategoryText category_texts[] = {
 		"it was redefined. DISCARD PLANS and changes of tables only mark "
 		"plans as outdated; an outdated plan keeps its memory until its "
 		"statement is used again. A driver that caches statements must not "
-		"have them deallocated behind its back: limit its cache instead.",
-		"DEALLOCATE ALL or DISCARD ALL frees prepared statements; limit the "
-		"driver's statement cache. DISCARD PLANS frees nothing at once. "
-		"Statements inside functions stay until the session ends."
+		"have them deallocated behind its back: limit its cache instead."
 	},
 	[CATEGORY_FUNCTIONS] = {
 		"functions",
@@ -439,29 +429,21 @@ static const CategoryText category_texts[] = {
 		"is compiled stays until the session ends, or until the function is "
 		"called after it was redefined; what a call needs goes when the call "
 		"ends. Memory of the Python, Perl and Tcl interpreters is not "
-		"included, because it is in no memory context.",
-		"Compiled functions stay until the session ends; neither DISCARD ALL "
-		"nor pg_session_memory_trim() frees them. Reconnect, or call "
-		"pg_session_memory_recycle()."
+		"included, because it is in no memory context."
 	},
 	[CATEGORY_CURSORS] = {
 		"cursors",
 		"Open cursors, and the statement that is running. A cursor declared "
 		"WITH HOLD stays open after its transaction and keeps its rows, in "
 		"memory up to work_mem and in temporary files beyond. What the plan "
-		"of an open cursor needs is counted as execution.",
-		"CLOSE the cursor; CLOSE ALL and DISCARD ALL close every cursor. The "
-		"end of the transaction closes all but those declared WITH HOLD."
+		"of an open cursor needs is counted as execution."
 	},
 	[CATEGORY_TRANSACTION] = {
 		"transaction",
 		"What the current transaction has to remember: savepoints and "
 		"exception blocks, triggers still to be fired, rows changed more "
 		"than once, notifications, large objects opened, statistics looked "
-		"at. It goes when the transaction ends, not before.",
-		"COMMIT or ROLLBACK frees this memory. Keep transactions short, "
-		"with fewer rows for deferred triggers and fewer savepoints; "
-		"idle_in_transaction_session_timeout ends forgotten ones."
+		"at. It goes when the transaction ends, not before."
 	},
 	[CATEGORY_EXECUTION] = {
 		"execution",
@@ -471,10 +453,7 @@ static const CategoryText category_texts[] = {
 		"in every process of a parallel plan. It is freed when the statement "
 		"ends or its cursor is closed, but the process may keep the memory "
 		"instead of giving it back to the operating system: then it is no "
-		"longer in any context.",
-		"This memory is freed when the statement ends or its cursor is "
-		"closed. Lower work_mem if it is too much; pg_session_memory_trim() "
-		"gives back what the process keeps afterwards."
+		"longer in any context."
 	},
 	[CATEGORY_TEMP_TABLES] = {
 		"temporary tables",
@@ -482,10 +461,7 @@ static const CategoryText category_texts[] = {
 		"temp_buffers. They are allocated as they are needed and then kept, "
 		"also when the tables are dropped: DISCARD TEMP and DISCARD ALL drop "
 		"the tables and leave the buffers. temp_buffers can be changed "
-		"only before the session's first access to a temporary table.",
-		"Buffers of temporary tables stay until the session ends, even if "
-		"the tables are dropped: reconnect, and set temp_buffers lower "
-		"before the first temporary table is used."
+		"only before the session's first access to a temporary table."
 	},
 	[CATEGORY_REPLICATION] = {
 		"replication",
@@ -493,18 +469,12 @@ static const CategoryText category_texts[] = {
 		"transactions that are not complete yet, up to "
 		"logical_decoding_work_mem, and descriptions of the replicated "
 		"tables. The changes go with their transaction, the rest with the "
-		"decoding or the worker.",
-		"This memory goes when decoding or the replication connection ends. "
-		"Lower logical_decoding_work_mem, avoid very large transactions, or "
-		"restart the subscriber or consumer."
+		"decoding or the worker."
 	},
 	[CATEGORY_OTHER] = {
 		"other",
 		"Memory that PostgreSQL itself has no name for: nearly always that "
-		"of an extension, which decides how long it is kept.",
-		"Look at the names in pg_session_memory_contexts(): an extension "
-		"made these contexts and decides when they go. Ending the session "
-		"always frees them."
+		"of an extension, which decides how long it is kept."
 	}
 };
 
@@ -567,11 +537,4 @@ context_category_explanation(ContextCategory category)
 {
 	Assert((uint32) category < lengthof(category_texts));
 	return category_texts[category].explanation;
-}
-
-const char *
-context_category_remedy(ContextCategory category)
-{
-	Assert((uint32) category < lengthof(category_texts));
-	return category_texts[category].remedy;
 }

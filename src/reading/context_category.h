@@ -40,10 +40,9 @@ extern int	context_category_of_name(const char *name);
 extern const char *context_category_name(ContextCategory category);
 
 /*
- * Why memory of this category stays, and what gives it back: sentences for a
- * DBA who does not read source.
+ * Why memory of this category stays: sentences for a DBA who does not read
+ * source.  What gives it back is in session/remedy.h.
  */
 extern const char *context_category_explanation(ContextCategory category);
-extern const char *context_category_remedy(ContextCategory category);
 
 #endif							/* PGSM_CONTEXT_CATEGORY_H */

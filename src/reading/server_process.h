@@ -22,6 +22,14 @@ typedef struct ServerProcess
 	BackendState state;
 } ServerProcess;
 
+/* Whether it is idle in a transaction block, as far as it said so. */
+static inline bool
+server_process_is_in_transaction(const ServerProcess *process)
+{
+	return process->state == STATE_IDLEINTRANSACTION ||
+		process->state == STATE_IDLEINTRANSACTION_ABORTED;
+}
+
 /*
  * Finds the process of this server with this pid, out of shared memory as it
  * is now.  Returns false if there is none.  May raise what

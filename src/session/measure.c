@@ -5,7 +5,9 @@
  *
  * A group is all contexts of one name: 30,000 CachedPlanSource of 4 kB are
  * one thing of 120 MB.  Groups are found by a second walk, which is made only
- * when some threshold is passed, so a healthy session never pays for it.
+ * when some threshold is passed, so a healthy session never pays for it.  The
+ * same walk finds out what decides about the remedy: how much of the catalog
+ * caches is free, and whose the cached statements are.
  *
  * Runs in callbacks: static memory, fixed sizes, no error.
  *
@@ -18,12 +20,22 @@
 #include "utils/memutils.h"
 
 #include "reading/context_walk.h"
+#include "reading/malloc_heap.h"
 #include "reading/process_memory.h"
+#include "reading/statement_owners.h"
 #include "session/measure.h"
+#include "settings.h"
 
 /* Names that are told apart in one measurement. */
 #define GROUP_SLOTS		1024
 #define GROUP_PROBES	16
+
+/*
+ * Catalog caches are asked how much of them is free from this size on: one
+ * that is emptied leaves a large CacheMemoryContext, and the small contexts
+ * below it, which are thousands, go with what they are for.
+ */
+#define ASKED_FOR_FREE	(64 * 1024)
 
 typedef struct GroupSlot
 {
@@ -35,21 +47,20 @@ typedef struct GroupSlot
 static GroupSlot group_slots[GROUP_SLOTS];
 static uint32 group_round = 0;
 
+/* As many subtrees can be left out of a measurement. */
+#define LEFT_OUT		8
+
 /* What a walk over the own tree adds up. */
 typedef struct MeasureWalk
 {
 	SessionMeasure *measure;
 	bool		with_groups;
 	GroupSlot  *last_group;
+	StatementOwners owners;
 	int			skip_below;		/* deeper levels belong to a skipped subtree */
-	uintptr_t	skipped[3];		/* roots of subtrees that are left out */
+	int			left_out_count;
+	uintptr_t	left_out[LEFT_OUT]; /* roots of subtrees that are skipped */
 } MeasureWalk;
-
-int64
-threshold_bytes(int setting)
-{
-	return setting < 0 ? -1 : (int64) setting * 1024;
-}
 
 /*
  * The group of a name, a new one if there is none yet.  With more names than
@@ -88,12 +99,32 @@ find_group(const ContextNode *node)
 	smallest->group.category = node->category;
 	smallest->group.contexts = 0;
 	smallest->group.bytes = 0;
+	smallest->group.free_bytes = 0;
 	return smallest;
+}
+
+/* What is free in a context of catalog caches, 0 in one that is not asked. */
+static int64
+cache_free_bytes(const ContextNode *node)
+{
+	MemoryContext context = (MemoryContext) node->address;
+	MemoryContextCounters counters = {0};
+
+	if (node->category != CATEGORY_CATALOG_CACHE ||
+		node->total_bytes < ASKED_FOR_FREE)
+		return 0;
+	context->methods->stats(context, NULL, NULL, &counters, false);
+	return counters.freespace;
 }
 
 static void
 add_to_group(MeasureWalk *walk, const ContextNode *node)
 {
+	int64		free_bytes = cache_free_bytes(node);
+
+	walk->measure->cache_free_bytes += free_bytes;
+	statement_owners_visit(&walk->owners, node);
+
 	/* Contexts of one name mostly come one after the other. */
 	if (walk->last_group == NULL ||
 		walk->last_group->group.name != node->name)
@@ -102,18 +133,18 @@ add_to_group(MeasureWalk *walk, const ContextNode *node)
 		return;
 	walk->last_group->group.contexts++;
 	walk->last_group->group.bytes += node->total_bytes;
+	walk->last_group->group.free_bytes += free_bytes;
 }
 
 static void
 begin_measure(void *arg)
 {
 	MeasureWalk *walk = arg;
-	int64		process_bytes = walk->measure->process_bytes;
 
 	memset(walk->measure, 0, sizeof(SessionMeasure));
-	walk->measure->process_bytes = process_bytes;
 	walk->skip_below = 0;
 	walk->last_group = NULL;
+	statement_owners_begin(&walk->owners);
 	if (walk->with_groups)
 		group_round++;
 }
@@ -131,9 +162,9 @@ add_to_measure(const ContextNode *node, void *arg)
 	}
 	if (node->level <= 3)
 	{
-		for (int i = 0; i < lengthof(walk->skipped); i++)
+		for (int i = 0; i < walk->left_out_count; i++)
 		{
-			if (node->address == walk->skipped[i])
+			if (node->address == walk->left_out[i])
 			{
 				walk->skip_below = node->level;
 				return;
@@ -146,6 +177,14 @@ add_to_measure(const ContextNode *node, void *arg)
 	walk->measure->category_bytes[node->category] += node->total_bytes;
 	if (walk->with_groups)
 		add_to_group(walk, node);
+}
+
+static void
+leave_out(MeasureWalk *walk, MemoryContext context)
+{
+	Assert(walk->left_out_count < LEFT_OUT);
+	if (context != NULL)
+		walk->left_out[walk->left_out_count++] = (uintptr_t) context;
 }
 
 static void
@@ -168,6 +207,17 @@ find_largest(SessionMeasure *measure)
 	}
 }
 
+/* Anonymous memory and swap of this process, -1 if not known. */
+static int64
+process_bytes_now(void)
+{
+	ProcessMemory memory;
+
+	if (!process_memory_read(MyProcPid, &memory))
+		return -1;
+	return memory.anon_bytes + Max(memory.swap_bytes, 0);
+}
+
 void
 session_measure(SessionMeasure *measure, bool in_command, bool with_groups)
 {
@@ -176,73 +226,41 @@ session_measure(SessionMeasure *measure, bool in_command, bool with_groups)
 	int64		context_threshold = threshold_bytes(setting_context_threshold);
 	int64		session_threshold = threshold_bytes(setting_session_threshold);
 	int64		process_threshold = threshold_bytes(setting_process_threshold);
+	int64		process_bytes = -1;
+	bool		process_is_over = false;
 
-	measure->process_bytes = -1;
 	if (process_threshold >= 0)
 	{
-		ProcessMemory memory;
-
-		if (process_memory_read(MyProcPid, &memory))
-			measure->process_bytes = memory.anon_bytes +
-				Max(memory.swap_bytes, 0);
+		process_bytes = process_bytes_now();
+		process_is_over = process_bytes > process_threshold;
 	}
 
-	/* What goes with the statement, or has begun to. */
-	walk.skipped[0] = (uintptr_t) MessageContext;
+	/*
+	 * What goes with the statement, or has begun to.  PostmasterContext is
+	 * there until a connection is complete.
+	 */
+	leave_out(&walk, MessageContext);
+	leave_out(&walk, PostmasterContext);
 	if (in_command)
 	{
-		walk.skipped[1] = (uintptr_t) TopTransactionContext;
+		leave_out(&walk, TopTransactionContext);
 		if (ActivePortal != NULL)
-			walk.skipped[2] = (uintptr_t) ActivePortal->portalContext;
+			leave_out(&walk, ActivePortal->portalContext);
 	}
 
 	context_walk(memory_reader_self(), &visitor);
-	if (with_groups ||
+	if (with_groups || process_is_over ||
 		(context_threshold >= 0 && measure->bytes > context_threshold) ||
-		(session_threshold >= 0 && measure->bytes > session_threshold) ||
-		(process_threshold >= 0 &&
-		 measure->process_bytes > process_threshold))
+		(session_threshold >= 0 && measure->bytes > session_threshold))
 	{
 		walk.with_groups = true;
 		context_walk(memory_reader_self(), &visitor);
 		find_largest(measure);
+		statement_owners_end(&walk.owners);
+		measure->of_functions =
+			walk.owners.function_bytes > walk.owners.prepared_bytes;
+		measure->malloc_free_bytes =
+			process_is_over ? malloc_heap_free_bytes() : -1;
 	}
-}
-
-bool
-session_measure_excess(const SessionMeasure *measure, MeasureExcess *excess)
-{
-	int64		threshold;
-
-	threshold = threshold_bytes(setting_session_threshold);
-	if (threshold >= 0 && measure->bytes > threshold)
-	{
-		excess->kind = "session";
-		excess->context = NULL;
-		excess->category = measure->largest[0].category;
-		excess->bytes = measure->bytes;
-		excess->threshold_bytes = threshold;
-		return true;
-	}
-	threshold = threshold_bytes(setting_context_threshold);
-	if (threshold >= 0 && measure->largest[0].bytes > threshold)
-	{
-		excess->kind = "context";
-		excess->context = measure->largest[0].name;
-		excess->category = measure->largest[0].category;
-		excess->bytes = measure->largest[0].bytes;
-		excess->threshold_bytes = threshold;
-		return true;
-	}
-	threshold = threshold_bytes(setting_process_threshold);
-	if (threshold >= 0 && measure->process_bytes > threshold)
-	{
-		excess->kind = "process";
-		excess->context = NULL;
-		excess->category = CATEGORY_OTHER;
-		excess->bytes = measure->process_bytes;
-		excess->threshold_bytes = threshold;
-		return true;
-	}
-	return false;
+	measure->process_bytes = process_bytes;
 }

@@ -8,7 +8,7 @@
 #ifndef PGSM_SESSION_MEASURE_H
 #define PGSM_SESSION_MEASURE_H
 
-#include "session/slot.h"
+#include "reading/context_category.h"
 
 /* All contexts of one name, and what they hold. */
 typedef struct ContextGroup
@@ -17,6 +17,7 @@ typedef struct ContextGroup
 	ContextCategory category;
 	int64		contexts;
 	int64		bytes;
+	int64		free_bytes;		/* of catalog caches only, see measure.c */
 } ContextGroup;
 
 /* More than are published: one that others have overtaken is not forgotten. */
@@ -29,37 +30,26 @@ typedef struct SessionMeasure
 	int64		bytes;
 	int64		category_bytes[CONTEXT_CATEGORY_COUNT];
 	int64		process_bytes;	/* anonymous and swap, -1: not known */
-	ContextGroup largest[LARGEST_GROUPS];	/* largest first, if looked for */
+
+	/* What follows is looked for with the largest groups, and 0 without. */
+	int64		cache_free_bytes;	/* free in the catalog caches */
+	int64		malloc_free_bytes;	/* -1: not known */
+	bool		of_functions;	/* most cached statements are functions' */
+	ContextGroup largest[LARGEST_GROUPS];	/* largest first */
 } SessionMeasure;
 
-/* What of a measurement is over its threshold. */
-typedef struct MeasureExcess
-{
-	const char *kind;			/* context, session, process */
-	const char *context;		/* name of the group, NULL for the others */
-	ContextCategory category;
-	int64		bytes;
-	int64		threshold_bytes;
-} MeasureExcess;
-
 /*
- * Measures what the calling session retains.  in_command: in the middle of a
- * statement, whose own memory is left out; else MessageContext alone is.  The
- * largest groups are found if with_groups is set or a threshold is passed.
- * process_bytes is found if process_threshold is on.
- * Callbacks too; no allocation, no error.  Names are valid for the moment.
+ * Measures what the calling session retains: all its contexts, but for those
+ * that go with what is executed.  These are MessageContext, what belongs to
+ * the protocol's unnamed statement and portal, and in_command, in the middle
+ * of a statement, the transaction and the running portal.
+ *
+ * The largest groups are found if with_groups is set or a threshold is passed.
+ * process_bytes is found if process_threshold is on, and does not have what is
+ * left out either.  Callbacks too; no allocation, no error.  Names are valid
+ * for the moment.
  */
 extern void session_measure(SessionMeasure *measure, bool in_command,
 							bool with_groups);
-
-/*
- * A threshold that the measurement is over: session, context or process, in
- * this order.  Returns false if there is none.
- */
-extern bool session_measure_excess(const SessionMeasure *measure,
-								   MeasureExcess *excess);
-
-/* Bytes of a threshold setting, which is in kB; -1 where it is off. */
-extern int64 threshold_bytes(int setting);
 
 #endif							/* PGSM_SESSION_MEASURE_H */

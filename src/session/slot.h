@@ -38,13 +38,13 @@ typedef struct SlotExcess
 	int64		threshold_bytes;
 	int64		logged_bytes;	/* when it was last written to the log */
 	TimestampTz since;			/* of the measurement that found it first */
+	int32		cause;			/* MemoryCause, at the last measurement */
 } SlotExcess;
 
 /* Contexts of one name that are over context_threshold. */
 typedef struct SlotGroup
 {
 	SlotExcess	excess;
-	int32		category;		/* ContextCategory */
 	char		name[SLOT_NAME_BYTES];
 } SlotGroup;
 
@@ -59,7 +59,7 @@ typedef struct SlotData
 	int64		contexts;
 	int64		retained_bytes; /* without what is about to be freed */
 	int64		category_bytes[CONTEXT_CATEGORY_COUNT];
-	int64		baseline_bytes; /* the first measurement */
+	int64		baseline_bytes; /* before the first command, 0: not known */
 	int64		peak_bytes;		/* the largest since start or reset */
 	TimestampTz peak_at;
 	TimestampTz measured_at;	/* 0: not measured yet */

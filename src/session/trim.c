@@ -27,8 +27,8 @@
 #include "pg_compat.h"
 #include "reading/process_memory.h"
 #include "session/event_ring.h"
+#include "session/judge.h"
 #include "session/measure.h"
-#include "session/report.h"
 #include "session/trim.h"
 
 static instr_time trim_started;

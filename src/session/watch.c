@@ -434,6 +434,8 @@ session_watch_transaction(XactEvent event, void *arg)
 	{
 		/* The transaction that connects: from here on we can be asked. */
 		session_slot_mine();
+		if (setting_track)
+			session_report_baseline();
 		over_statement_start = GetCurrentStatementStartTimestamp();
 	}
 	else

@@ -29,6 +29,10 @@ pg_session_memory.session_threshold = -1
 ));
 my $observer = open_session($node);
 my ($session, $pid);
+$node->safe_psql(
+	'postgres', q(
+CREATE ROLE growing LOGIN;
+ALTER ROLE growing SET pg_session_memory.context_threshold = '16MB'));
 
 sub new_session
 {
@@ -65,7 +69,8 @@ sub reports_since
 	return \@reports;
 }
 
-# What a statement brings about, as words: the amounts are not compared.
+# What a statement brings about, as words: a line's reasons are joined by +, the
+# amounts are not compared.
 sub crossings
 {
 	my ($statement) = @_;
@@ -73,10 +78,12 @@ sub crossings
 
 	$session->query_safe($statement);
 	return join ', ', map {
-		$_->{text} =~
-		  /^session memory over threshold: (?:contexts "(\w+)" hold|the (\w+) holds)/
-		  ? $1 // $2
-		  : 'unknown'
+		my ($reasons) = $_->{text} =~ /^session memory over threshold: (.*)$/;
+		join '+', map {
+			/^(?:contexts "(\w+)" hold|the (\w+) holds) \d+ \w+, pg_session_memory\.\w+_threshold is \d+ \w+$/
+			  ? $1 // $2
+			  : 'unknown'
+		} split /; /, $reasons;
 	} @{ reports_since($offset) };
 }
 
@@ -118,7 +125,7 @@ sub pretty
 
 my ($total, $contexts, $growth, $largest, $statement) = $report->{detail} =~
   /^The\ session\ retains\ (.*?)\ in\ (\d+)\ contexts,\ (.*?)\ more\ than
-  \ after\ its\ first\ command\.\ Largest:\ (.*?)\ contexts\.
+  \ before\ its\ first\ command\.\ Largest:\ (.*?)\ contexts\.
   \ Seen\ after\ statement:\ (.*)$/sx;
 is($total, pretty($row->{retained_bytes}), "detail: the session's total");
 my $seen = rows_of(
@@ -160,8 +167,8 @@ $session->query_safe('DEALLOCATE ALL');
 is( crossings(
 		q(DO $$ BEGIN EXECUTE 'PREPARE twice AS SELECT '''
 			|| repeat('x', 20 * 1024 * 1024) || ''''; END $$)),
-	'CachedPlanSource, CachedPlanQuery',
-	'context: each group by itself');
+	'CachedPlanSource+CachedPlanQuery',
+	'context: each group by itself, in one line');
 
 #
 # All of a session's contexts
@@ -224,13 +231,35 @@ like($reports->[0]{text}, qr/the process holds \d\d MB/,
 	'process: crosses with what contexts hold');
 like($reports->[0]{hint}, qr/DEALLOCATE/, 'process: and then the hint says what');
 
-# All three at once are three things that have happened.
+# All three at once are one line, with one remedy; so are two, and what is over
+# already is a reason as well when another one is added.
 new_session();
 $session->query_safe("SET pg_session_memory.process_threshold = '30MB';
 	SET pg_session_memory.session_threshold = '30MB';
 	SET pg_session_memory.context_threshold = '30MB'");
+$offset = log_end($node);
 is(crossings(retain('over', 60 * $MB)),
-	'CachedPlanSource, session, process', 'all three: a line for each');
+	'CachedPlanSource+session+process', 'all three: one line, all reasons');
+is(scalar(() = reports_since($offset)->[0]{hint} =~ /DEALLOCATE/g),
+	1, 'all three: one remedy');
+new_session();
+$session->query_safe("SET pg_session_memory.context_threshold = '16MB';
+	SET pg_session_memory.session_threshold = '30MB'");
+is(crossings(retain('over', 20 * $MB)), 'CachedPlanSource', 'one by one: the first');
+is(crossings(retain('more', 15 * $MB)),
+	'CachedPlanSource+session', 'one by one: all that is over');
+is(crossings('SELECT 1'), '', 'one by one: once');
+
+# The first command is the expensive one: what it took is growth.
+new_session('postgres', 'growing');
+$offset = log_end($node);
+$session->quit;
+$session = open_session($node, 'postgres', 'growing');
+$session->query_safe(retain('over', 60 * $MB));
+$reports = reports_since($offset);
+is(scalar(@$reports), 1, 'first command: one line');
+like($reports->[0]{detail}, qr/, 6\d MB more than before its first command\./,
+	'first command: is compared with what was before it');
 
 #
 # Thresholds by role and by database, for new sessions; and by reload, for all
@@ -262,7 +291,7 @@ new_session('postgres', 'lavish');
 is(crossings($fifteen), '', "role: another role's threshold is another one");
 new_session('strict', 'frugal');
 is(crossings($fifteen),
-	'CachedPlanSource, session', 'database: its own threshold, and the role\'s');
+	'CachedPlanSource+session', 'database: its own threshold, and the role\'s');
 new_session('strict', 'lavish');
 is(crossings($fifteen), '', 'role in database: goes before both');
 

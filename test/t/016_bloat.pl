@@ -112,12 +112,17 @@ is(join(' ', map { $_->{kind} } @{ bloat() }), 'process session',
 	'a threshold that is switched off is no reason');
 
 # Memory that contexts do not explain has another remedy: here that of a process
-# whose contexts are small.
+# whose contexts are small.  malloc keeps what the statements had; when it has
+# given that back, the libraries are left.
 $session->query_safe('DEALLOCATE ALL');
 threshold('process', '100kB');
 threshold('session', -1);
-my $process = bloat()->[0];
-like($process->{remedy}, qr/outside of all memory contexts/,
+like(bloat()->[0]{remedy},
+	qr/kept by malloc: pg_session_memory_trim\($pid\) gives it back/,
+	'process: the remedy for what malloc keeps');
+$session->query_safe('SELECT pg_session_memory_trim()');
+like(bloat()->[0]{remedy},
+	qr/outside of all memory contexts and in use.* pg_terminate_backend\($pid\)/,
 	'process: the remedy for what no context knows');
 
 # More names over the threshold than are told of: the largest
