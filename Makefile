@@ -30,6 +30,7 @@ OBJS = \
 	src/functions/client_output.o \
 	src/functions/contexts.o \
 	src/functions/events.o \
+	src/functions/explain_option.o \
 	src/functions/foreign_text.o \
 	src/functions/idents.o \
 	src/functions/observed_process.o \
@@ -38,6 +39,7 @@ OBJS = \
 	src/functions/sample.o \
 	src/functions/sessions.o \
 	src/functions/snapshot.o \
+	src/functions/statements.o \
 	src/functions/status.o \
 	src/functions/trim.o \
 	src/functions/tuple_writer.o \
@@ -53,12 +55,17 @@ OBJS = \
 	src/reading/server_process.o \
 	src/reading/statement_owners.o \
 	src/session/event_ring.o \
+	src/session/high_water_mark.o \
+	src/session/hooks.o \
 	src/session/identity.o \
 	src/session/judge.o \
 	src/session/measure.o \
 	src/session/remedy.o \
 	src/session/report.o \
 	src/session/slot.o \
+	src/session/statement_memory.o \
+	src/session/statement_report.o \
+	src/session/statement_table.o \
 	src/session/tell.o \
 	src/session/trim.o \
 	src/session/watch.o

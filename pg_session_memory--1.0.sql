@@ -85,6 +85,8 @@ CREATE FUNCTION pg_session_memory_measure(
     OUT status text,
     OUT last_trim_at timestamptz,
     OUT trimmed_bytes bigint,
+    OUT statement_bytes bigint,
+    OUT statement_peak_bytes bigint,
     OUT source text,
     OUT approximate boolean,
     OUT peak_at timestamptz)
@@ -131,6 +133,8 @@ SELECT
     m.status,
     m.last_trim_at,
     m.trimmed_bytes,
+    m.statement_bytes,
+    m.statement_peak_bytes,
     m.source,
     m.approximate,
     m.peak_at
@@ -261,6 +265,102 @@ LANGUAGE C VOLATILE PARALLEL RESTRICTED;
 
 COMMENT ON FUNCTION pg_session_memory_reset_peak() IS
 'starts peak_bytes of the calling session anew, from what it retains now';
+
+--
+-- What statements took
+--
+
+CREATE FUNCTION pg_session_memory_get_statements(
+    OUT userid oid,
+    OUT dbid oid,
+    OUT toplevel boolean,
+    OUT queryid bigint,
+    OUT calls bigint,
+    OUT max_plan_bytes bigint,
+    OUT mean_plan_bytes bigint,
+    OUT max_exec_bytes bigint,
+    OUT mean_exec_bytes bigint,
+    OUT max_peak_bytes bigint,
+    OUT mean_peak_bytes bigint,
+    OUT max_worker_bytes bigint,
+    OUT left_bytes bigint,
+    OUT max_left_bytes bigint,
+    OUT limited bigint,
+    OUT max_at timestamptz,
+    OUT query text)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'pg_session_memory_get_statements'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 1000;
+
+COMMENT ON FUNCTION pg_session_memory_get_statements() IS
+'what statements took, for the view pg_session_memory_statements';
+
+CREATE VIEW pg_session_memory_statements AS
+SELECT * FROM pg_session_memory_get_statements();
+
+COMMENT ON VIEW pg_session_memory_statements IS
+'memory that statements took, by role, database and query id, in bytes; executions of pg_session_memory.statement_floor and more; queryid is NULL, and all such statements are one row, where nothing computes query ids (compute_query_id = on does, pg_stat_statements does); queryid and query of other roles are NULL without pg_read_all_stats';
+
+COMMENT ON COLUMN pg_session_memory_statements.userid IS
+'role that ran the statement';
+COMMENT ON COLUMN pg_session_memory_statements.dbid IS
+'database in which it ran';
+COMMENT ON COLUMN pg_session_memory_statements.toplevel IS
+'true: the client sent it; false: it ran inside of a function (track_statements = all)';
+COMMENT ON COLUMN pg_session_memory_statements.queryid IS
+'as in pg_stat_statements; NULL: statements that have none, or those of other roles';
+COMMENT ON COLUMN pg_session_memory_statements.calls IS
+'executions that were counted: those that took statement_floor or more';
+COMMENT ON COLUMN pg_session_memory_statements.max_plan_bytes IS
+'most that planning took, of contexts; NULL: it was never planned in an execution that was counted';
+COMMENT ON COLUMN pg_session_memory_statements.mean_plan_bytes IS
+'mean of that, of the executions that planned';
+COMMENT ON COLUMN pg_session_memory_statements.max_exec_bytes IS
+'most that the executor had in contexts at its end; NULL: utility commands';
+COMMENT ON COLUMN pg_session_memory_statements.mean_exec_bytes IS
+'mean of that';
+COMMENT ON COLUMN pg_session_memory_statements.max_peak_bytes IS
+'most that the process had more than before, at its peak; NULL: nested statements, those that took less than a millisecond, and where the kernel does not tell';
+COMMENT ON COLUMN pg_session_memory_statements.mean_peak_bytes IS
+'mean of that, of the executions that were looked at';
+COMMENT ON COLUMN pg_session_memory_statements.max_worker_bytes IS
+'most that the parallel workers of one execution took, each at its peak, summed';
+COMMENT ON COLUMN pg_session_memory_statements.left_bytes IS
+'what the session retained more after the statement than before, all executions together; can be below 0';
+COMMENT ON COLUMN pg_session_memory_statements.max_left_bytes IS
+'most of that after one execution';
+COMMENT ON COLUMN pg_session_memory_statements.limited IS
+'executions that failed at a limit of memory';
+COMMENT ON COLUMN pg_session_memory_statements.max_at IS
+'end of the execution that took most';
+COMMENT ON COLUMN pg_session_memory_statements.query IS
+'text of that execution, its first kB';
+
+GRANT SELECT ON pg_session_memory_statements TO PUBLIC;
+
+CREATE FUNCTION pg_session_memory_reset_statements()
+RETURNS void
+AS 'MODULE_PATHNAME', 'pg_session_memory_reset_statements'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+
+REVOKE ALL ON FUNCTION pg_session_memory_reset_statements() FROM PUBLIC;
+
+COMMENT ON FUNCTION pg_session_memory_reset_statements() IS
+'forgets what statements took; for superusers and whom they grant it';
+
+CREATE FUNCTION pg_session_memory_last_statement(
+    OUT queryid bigint,
+    OUT plan_bytes bigint,
+    OUT exec_bytes bigint,
+    OUT peak_bytes bigint,
+    OUT worker_bytes bigint,
+    OUT left_bytes bigint)
+RETURNS record
+AS 'MODULE_PATHNAME', 'pg_session_memory_last_statement'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+
+COMMENT ON FUNCTION pg_session_memory_last_statement() IS
+'what the calling session''s last statement took, in bytes, as in pg_session_memory_statements; NULL where it is not known';
 
 --
 -- For poolers and clients: the calling session

@@ -21,8 +21,11 @@
 #include "storage/shmem.h"
 #include "utils/guc.h"
 
+#include "functions/explain_option.h"
 #include "session/event_ring.h"
+#include "session/hooks.h"
 #include "session/slot.h"
+#include "session/statement_table.h"
 #include "session/watch.h"
 #include "settings.h"
 
@@ -39,6 +42,10 @@ bool		setting_trim_when_idle = false;
 int			setting_trim_threshold = 8 * 1024;
 int			setting_max_events = 1024;
 bool		setting_live_reads = true;
+int			setting_statement_threshold = -1;
+int			setting_track_statements = TRACK_STATEMENTS_TOP;
+int			setting_statement_floor = 1024;
+int			setting_max_statements = 1000;
 int			setting_status = SESSION_OK;
 
 bool		module_is_preloaded = false;
@@ -54,6 +61,13 @@ static void start_shared_memory(void);
 static const struct config_enum_entry status_options[] = {
 	{"ok", SESSION_OK, false},
 	{"bloated", SESSION_BLOATED, false},
+	{NULL, 0, false}
+};
+
+static const struct config_enum_entry track_statements_options[] = {
+	{"none", TRACK_STATEMENTS_NONE, false},
+	{"top", TRACK_STATEMENTS_TOP, false},
+	{"all", TRACK_STATEMENTS_ALL, false},
 	{NULL, 0, false}
 };
 
@@ -79,6 +93,8 @@ _PG_init(void)
 
 	define_settings();
 	RegisterXactCallback(session_watch_transaction, NULL);
+	hooks_install();
+	explain_option_install();
 
 	if (module_is_preloaded)
 	{
@@ -98,6 +114,8 @@ request_shared_memory(void)
 	RequestAddinShmemSpace(session_slot_shmem_size());
 	RequestAddinShmemSpace(event_ring_shmem_size());
 	RequestNamedLWLockTranche(EVENT_RING_TRANCHE, 1);
+	RequestAddinShmemSpace(statement_table_shmem_size());
+	RequestNamedLWLockTranche(STATEMENT_TABLE_TRANCHE, 1);
 }
 
 static void
@@ -109,6 +127,7 @@ start_shared_memory(void)
 	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
 	session_slot_shmem_startup();
 	event_ring_shmem_startup();
+	statement_table_shmem_startup();
 	LWLockRelease(AddinShmemInitLock);
 }
 
@@ -227,6 +246,40 @@ define_settings(void)
 							"0 keeps none. Needs the library in shared_preload_libraries.",
 							&setting_max_events,
 							1024, 0, 10000000,
+							module_is_preloaded ? PGC_POSTMASTER : PGC_SIGHUP,
+							0,
+							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("pg_session_memory.statement_threshold",
+							"Reports a statement that took more memory than this.",
+							"What its planner and executor had in contexts, or its process at its peak, and its parallel workers. 0 reports every statement, -1 none.",
+							&setting_statement_threshold,
+							-1, -1, INT_MAX,
+							PGC_SUSET, GUC_UNIT_KB,
+							NULL, NULL, NULL);
+
+	DefineCustomEnumVariable("pg_session_memory.track_statements",
+							 "Measures what statements take.",
+							 "top: those that clients send; all: also those inside of functions; none.",
+							 &setting_track_statements,
+							 TRACK_STATEMENTS_TOP, track_statements_options,
+							 PGC_SUSET, 0,
+							 NULL, NULL, NULL);
+
+	DefineCustomIntVariable("pg_session_memory.statement_floor",
+							"Sets how much memory an execution must take to be counted in pg_session_memory_statements.",
+							"0 counts every execution.",
+							&setting_statement_floor,
+							1024, 0, INT_MAX,
+							PGC_SUSET, GUC_UNIT_KB,
+							NULL, NULL, NULL);
+
+	/* As max_events. */
+	DefineCustomIntVariable("pg_session_memory.max_statements",
+							"Sets how many statements pg_session_memory_statements can have.",
+							"0 keeps none. Needs the library in shared_preload_libraries.",
+							&setting_max_statements,
+							1000, 0, 1000000,
 							module_is_preloaded ? PGC_POSTMASTER : PGC_SIGHUP,
 							0,
 							NULL, NULL, NULL);

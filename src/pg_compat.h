@@ -105,6 +105,70 @@ pgsm_send_catchup(int pid, int slot)
 }
 
 /*
+ * The process slot of this parallel worker's leader; -1 where the leader has
+ * gone.
+ */
+static inline int
+pgsm_parallel_leader_slot(void)
+{
+	PGPROC	   *leader = MyProc != NULL ? MyProc->lockGroupLeader : NULL;
+
+	if (leader == NULL)
+		return -1;
+#if PG_VERSION_NUM >= 170000
+	return GetNumberFromPGProc(leader);
+#else
+	return leader->backendId - 1;
+#endif
+}
+
+/*
+ * What planner_hook and ExecutorRun_hook are called with, and how they are
+ * passed on.
+ */
+#if PG_VERSION_NUM >= 190000
+#define PGSM_PLANNER_PARAMETERS \
+	Query *parse, const char *query_string, int cursorOptions, \
+	ParamListInfo boundParams, struct ExplainState *es
+#define PGSM_PLANNER_ARGUMENTS \
+	parse, query_string, cursorOptions, boundParams, es
+#else
+#define PGSM_PLANNER_PARAMETERS \
+	Query *parse, const char *query_string, int cursorOptions, \
+	ParamListInfo boundParams
+#define PGSM_PLANNER_ARGUMENTS \
+	parse, query_string, cursorOptions, boundParams
+#endif
+
+#if PG_VERSION_NUM >= 180000
+#define PGSM_EXECUTOR_RUN_PARAMETERS \
+	QueryDesc *queryDesc, ScanDirection direction, uint64 count
+#define PGSM_EXECUTOR_RUN_ARGUMENTS \
+	queryDesc, direction, count
+#else
+#define PGSM_EXECUTOR_RUN_PARAMETERS \
+	QueryDesc *queryDesc, ScanDirection direction, uint64 count, \
+	bool execute_once
+#define PGSM_EXECUTOR_RUN_ARGUMENTS \
+	queryDesc, direction, count, execute_once
+#endif
+
+/* Extensions may add options to EXPLAIN. */
+#if PG_VERSION_NUM >= 180000
+#define PGSM_HAVE_EXPLAIN_OPTIONS 1
+#endif
+
+/* An option that is on or off. */
+#if PG_VERSION_NUM >= 190000
+#define pgsm_register_explain_option(name, handler) \
+	RegisterExtensionExplainOption(name, handler, \
+								   GUCCheckBooleanExplainOption)
+#else
+#define pgsm_register_explain_option(name, handler) \
+	RegisterExtensionExplainOption(name, handler)
+#endif
+
+/*
  * A session's state as pg_stat_activity shows it, NULL where it shows none.
  */
 static inline const char *

@@ -15,6 +15,14 @@ typedef enum SessionStatus
 	SESSION_BLOATED
 } SessionStatus;
 
+/* Values of pg_session_memory.track_statements. */
+typedef enum TrackStatements
+{
+	TRACK_STATEMENTS_NONE,
+	TRACK_STATEMENTS_TOP,
+	TRACK_STATEMENTS_ALL
+} TrackStatements;
+
 extern bool setting_track;		/* measure at the end of commands */
 extern int	setting_context_threshold;	/* kB, -1 off */
 extern int	setting_session_threshold;	/* kB, -1 off */
@@ -26,6 +34,10 @@ extern bool setting_trim_when_idle;
 extern int	setting_trim_threshold; /* kB */
 extern int	setting_max_events; /* entries of the event ring */
 extern bool setting_live_reads; /* read other processes' memory */
+extern int	setting_statement_threshold;	/* kB, -1 off */
+extern int	setting_track_statements;	/* TrackStatements */
+extern int	setting_statement_floor;	/* kB */
+extern int	setting_max_statements; /* entries of the statement table */
 extern int	setting_status;		/* SessionStatus, as reported */
 
 /* Bytes of a threshold setting, which is in kB; -1 where it is off. */

@@ -30,7 +30,8 @@ static const char *const kind_names[] = {
 	[EVENT_PROCESS] = "process",
 	[EVENT_FELL] = "fell",
 	[EVENT_TRIMMED] = "trimmed",
-	[EVENT_RECYCLED] = "recycled"
+	[EVENT_RECYCLED] = "recycled",
+	[EVENT_STATEMENT] = "statement"
 };
 
 static Datum

@@ -28,7 +28,7 @@
 
 PG_FUNCTION_INFO_V1(pg_session_memory_measure);
 
-#define MEASURE_COLUMNS		26
+#define MEASURE_COLUMNS		28
 
 /* Kept from one process of a query to the next; goes with the query. */
 typedef struct MeasureState
@@ -216,6 +216,9 @@ pg_session_memory_measure(PG_FUNCTION_ARGS)
 	}
 	else
 		row.column += 2;
+
+	put_bytes(&row, has_slot ? slot.statement_bytes : -1);
+	put_bytes(&row, has_slot ? slot.statement_peak_bytes : -1);
 
 	put_datum(&row, CStringGetTextDatum(source ? source : "unavailable"));
 	if (result != WALK_UNREADABLE)

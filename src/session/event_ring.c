@@ -53,16 +53,14 @@ event_ring_shmem_startup(void)
 	ring->next_id = 1;
 }
 
-void
-event_ring_add(EventKind kind, const char *context, int64 bytes,
-			   int64 threshold_bytes, int64 session_bytes)
+/* Too large for the stack of a callback. */
+static MemoryEvent event;
+
+/* An event about the calling session, but for the statement. */
+static void
+fill_event(EventKind kind, int64 bytes, int64 threshold_bytes,
+		   int64 session_bytes)
 {
-	/* Too large for the stack of a callback. */
-	static MemoryEvent event;
-
-	if (ring == NULL || setting_max_events == 0)
-		return;
-
 	memset(&event, 0, sizeof(event));
 	event.at = GetCurrentTimestamp();
 	event.backend_start = MyStartTimestamp;
@@ -72,20 +70,48 @@ event_ring_add(EventKind kind, const char *context, int64 bytes,
 	event.bytes = bytes;
 	event.threshold_bytes = threshold_bytes;
 	event.session_bytes = session_bytes;
-	event.query_id = session_query_id();
 	session_names(&event.usename, &event.datname);
 	if (application_name != NULL)
 		strlcpy(NameStr(event.application_name), application_name,
 				NAMEDATALEN);
-	if (context != NULL)
-		strlcpy(event.context, context, SLOT_NAME_BYTES);
-	session_query_text(event.query, EVENT_QUERY_BYTES);
+}
 
+static void
+put_event(void)
+{
 	LWLockAcquire(ring->lock, LW_EXCLUSIVE);
 	event.id = ring->next_id++;
 	memcpy(&ring->events[event.id % setting_max_events], &event,
 		   sizeof(event));
 	LWLockRelease(ring->lock);
+}
+
+void
+event_ring_add(EventKind kind, const char *context, int64 bytes,
+			   int64 threshold_bytes, int64 session_bytes)
+{
+	if (ring == NULL || setting_max_events == 0)
+		return;
+	fill_event(kind, bytes, threshold_bytes, session_bytes);
+	event.query_id = session_query_id();
+	if (context != NULL)
+		strlcpy(event.context, context, SLOT_NAME_BYTES);
+	session_query_text(event.query, EVENT_QUERY_BYTES);
+	put_event();
+}
+
+void
+event_ring_add_statement(int64 bytes, int64 threshold_bytes, int64 query_id,
+						 const char *text, int length)
+{
+	if (ring == NULL || setting_max_events == 0)
+		return;
+	fill_event(EVENT_STATEMENT, bytes, threshold_bytes,
+			   session_slot_mine()->retained_bytes);
+	event.query_id = query_id;
+	length = Min(length, EVENT_QUERY_BYTES - 1);
+	memcpy(event.query, text, length);
+	put_event();
 }
 
 int

@@ -19,7 +19,8 @@ typedef enum EventKind
 	EVENT_PROCESS,				/* the process is over */
 	EVENT_FELL,					/* something is below its threshold again */
 	EVENT_TRIMMED,				/* memory was given back */
-	EVENT_RECYCLED				/* the session ended itself */
+	EVENT_RECYCLED,				/* the session ended itself */
+	EVENT_STATEMENT				/* a statement took much */
 } EventKind;
 
 #define EVENT_QUERY_BYTES	1024
@@ -59,6 +60,14 @@ extern void event_ring_shmem_startup(void);
  */
 extern void event_ring_add(EventKind kind, const char *context, int64 bytes,
 						   int64 threshold_bytes, int64 session_bytes);
+
+/*
+ * Adds an event about a statement, which may not be the last one that the
+ * session has reported as its activity; text has this length.
+ */
+extern void event_ring_add_statement(int64 bytes, int64 threshold_bytes,
+									 int64 query_id, const char *text,
+									 int length);
 
 /*
  * Copies all events, oldest first, into memory of the current context and

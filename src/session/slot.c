@@ -98,6 +98,8 @@ session_slot_mine(void)
 	my_slot->data.pid = MyProcPid;
 	my_slot->data.start = MyStartTimestamp;
 	session_names(&my_slot->data.usename, &my_slot->data.datname);
+	my_slot->data.statement_bytes = -1;
+	my_slot->data.statement_peak_bytes = -1;
 	session_slot_end();
 	return &my_slot->data;
 }

@@ -66,6 +66,8 @@ typedef struct SlotData
 	SlotExcess	session;		/* over session_threshold */
 	SlotExcess	process;		/* over process_threshold */
 	SlotGroup	groups[SLOT_GROUPS];	/* over context_threshold */
+	int64		statement_bytes;	/* the last statement's contexts */
+	int64		statement_peak_bytes;	/* its process's peak, -1: not known */
 	TimestampTz last_trim_at;	/* 0: never */
 	int64		trimmed_bytes;	/* released by all trims together */
 	uint64		trims_done;		/* requests answered, see session_trim_answer */

@@ -27,6 +27,7 @@
 #include "pg_compat.h"
 #include "reading/process_memory.h"
 #include "session/event_ring.h"
+#include "session/high_water_mark.h"
 #include "session/judge.h"
 #include "session/measure.h"
 #include "session/trim.h"
@@ -82,6 +83,7 @@ finish_trim(TrimResult *result, bool own_call)
 	malloc_trim(0);
 	result->heap_trimmed = true;
 #endif
+	high_water_mark_forget();
 
 	result->context_bytes_after = context_bytes_now();
 	result->anon_bytes_after = anon_bytes_now();

@@ -49,6 +49,7 @@
 #include "reading/process_memory.h"
 #include "session/measure.h"
 #include "session/report.h"
+#include "session/statement_memory.h"
 #include "session/trim.h"
 #include "session/watch.h"
 
@@ -246,6 +247,9 @@ await_idle(TimestampTz now)
 static void
 end_of_command(void *arg)
 {
+	bool		left_is_known = false;
+	int64		left_bytes = 0;
+
 	command_callback_hangs = false;
 	over_statement_start = GetCurrentStatementStartTimestamp();
 	has_worked = true;
@@ -261,12 +265,23 @@ end_of_command(void *arg)
 		if (measure_next || setting_max_overhead >= 100.0 ||
 			((now >= last_walk_at + quiet_wait || look_has_changed()) &&
 			 walk_is_earned(now)))
+		{
+			SlotData   *slot = session_slot_mine();
+
+			/* What this command left, if what was there before is known. */
+			left_is_known = slot->measured_at != 0 && !was_skipped;
+			left_bytes = -slot->retained_bytes;
 			walk_and_publish(now, false);
+			left_bytes += slot->retained_bytes;
+		}
 		else
 			was_skipped = true;
 	}
 	else if (was_tracked)
 		forget_measurements();
+
+	statement_memory_end_of_command(last_command_at, left_is_known,
+									left_bytes);
 
 	if (was_skipped || setting_trim_when_idle)
 		await_idle(last_command_at);
@@ -396,6 +411,12 @@ session_watch_transaction(XactEvent event, void *arg)
 		memory_reader_permit_server();
 		permitted = true;
 	}
+
+	if (event == XACT_EVENT_PARALLEL_COMMIT ||
+		event == XACT_EVENT_PARALLEL_ABORT)
+		statement_memory_worker_ends();
+	else if (event == XACT_EVENT_ABORT)
+		statement_memory_abort();
 
 	/* Only sessions watch themselves. */
 	if (!pgsm_is_session())

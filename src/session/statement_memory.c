@@ -1,0 +1,578 @@
+/*-------------------------------------------------------------------------
+ *
+ * statement_memory.c
+ *	  What a session measures of the statements that it runs.
+ *
+ * Three figures, since each of them misses something:
+ *
+ * - plan: what the context in which the planner runs has grown by;
+ * - exec: what the executor's contexts hold when it is about to end;
+ * - peak: what the process had more at its peak (high_water_mark.c).  That
+ *	 knows of everything, but takes some microseconds, so only statements of
+ *	 LOOK_AFTER and more are looked at.  It is what the process had to get from
+ *	 the system: memory that malloc still had is not in it.
+ *
+ * So a statement took the larger of plan + exec and peak, and beside that what
+ * its parallel workers took, which tell it to their leader at their end.
+ *
+ * A statement that is not nested goes through these states.  Only the current
+ * one is kept, so nothing piles up when statements fail, are cancelled, or
+ * leave a portal open.
+ *
+ *	state	entered when						left when
+ *	ENDED	its figures are complete			another one begins
+ *	PLANS	the planner is called				the executor runs
+ *	RUNS	the executor or a utility command	the executor or the command
+ *			runs								ends, or an error ended it
+ *
+ * In the extended protocol a statement can be in PLANS or RUNS beyond the end
+ * of a command: Bind plans, Execute runs, and the executor ends at the next
+ * Bind or Sync.  Then its peak is looked at at the end of each command, and the
+ * executor's figure comes later.  What is known of one execution can come to
+ * the table in parts, the first of which counts as the call.
+ *
+ * Nested statements have a plan and an exec figure only, and are looked at if
+ * track_statements is all.
+ *
+ * Runs in each statement and in callbacks: static memory, fixed sizes, no
+ * error.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/parallel.h"
+#include "access/xact.h"
+#include "executor/executor.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "pg_compat.h"
+#include "session/event_ring.h"
+#include "session/high_water_mark.h"
+#include "session/hooks.h"
+#include "session/identity.h"
+#include "session/slot.h"
+#include "session/statement_memory.h"
+#include "session/statement_report.h"
+#include "session/statement_table.h"
+
+/* Statements that take less time are not looked at for their peak, */
+#define LOOK_AFTER		INT64CONST(1000)	/* microseconds */
+
+/* but after so many of them it is seen what they have raised together. */
+#define SHORT_STATEMENTS	64
+
+/* Levels of nesting whose last plan is remembered. */
+#define PLAN_LEVELS		8
+
+typedef enum ExecutionState
+{
+	EXECUTION_ENDED,
+	EXECUTION_PLANS,
+	EXECUTION_RUNS
+} ExecutionState;
+
+/* The current statement that is not nested. */
+typedef struct Execution
+{
+	ExecutionState state;
+	StatementMemory memory;
+	StatementMemory told;		/* what the table knows of it */
+	bool		is_of_command;	/* it did something in the current command */
+	bool		is_counted;		/* by the table */
+	bool		is_reported;	/* by a line in the log */
+	bool		is_limited;		/* it has failed at a limit */
+} Execution;
+
+/* The last plan at a level of nesting. */
+typedef struct NestedPlan
+{
+	int64		queryid;
+	int64		bytes;			/* -1: none, or its executor has taken it */
+} NestedPlan;
+
+static const StatementMemory nothing_known = {
+	.queryid = 0,
+	.plan_bytes = -1,
+	.exec_bytes = -1,
+	.peak_bytes = -1,
+	.worker_bytes = 0,
+	.left_bytes = 0
+};
+
+static Execution current;
+static StatementMemory last;
+static bool has_last = false;
+static NestedPlan nested_plans[PLAN_LEVELS];
+static TimestampTz looked_at = 0;
+static int	short_statements = 0;
+static bool has_aborted = false;	/* since the last end of a command */
+static int64 worker_exec_bytes = 0; /* of this process, a parallel worker */
+
+/* What it took in this process. */
+static inline int64
+own_bytes(const StatementMemory *memory)
+{
+	return Max(Max(memory->plan_bytes, 0) + Max(memory->exec_bytes, 0),
+			   memory->peak_bytes);
+}
+
+/*
+ * The part of a text that is the statement, cut to size at a character's end.
+ * A location of -1 or a length of 0 mean the rest of the text.
+ */
+static int
+cut_text(const char **text, int location, int length)
+{
+	if (location > 0)
+		*text += location;
+	else
+		location = 0;
+	if (length <= 0)
+		length = strnlen(*text, STATEMENT_QUERY_BYTES);
+	while (length > 0 && strchr(" \t\n\r\f", **text) != NULL)
+	{
+		(*text)++;
+		length--;
+	}
+	return pg_mbcliplen(*text, length, STATEMENT_QUERY_BYTES - 1);
+}
+
+/* What it took with its parallel workers. */
+static inline int64
+all_bytes(const StatementMemory *memory)
+{
+	return own_bytes(memory) + memory->worker_bytes;
+}
+
+static inline int64
+floor_bytes(void)
+{
+	return (int64) setting_statement_floor * 1024;
+}
+
+/*
+ * Tells the table what is new of the current statement, if it is one to be
+ * counted.
+ */
+static void
+count_current(const char *text, int length, TimestampTz now)
+{
+	const StatementMemory *memory = &current.memory;
+	StatementMemory *told = &current.told;
+	StatementKey key;
+	StatementNews news;
+
+	memset(&key, 0, sizeof(key));
+	key.userid = GetUserId();
+	key.dbid = MyDatabaseId;
+	key.queryid = memory->queryid;
+	key.toplevel = true;
+	news.is_call = !current.is_counted;
+	news.limited = current.is_limited;
+	news.plan_bytes = told->plan_bytes < 0 ? memory->plan_bytes : -1;
+	news.exec_bytes = told->exec_bytes < 0 ? memory->exec_bytes : -1;
+	news.peak_bytes = memory->peak_bytes;
+	news.peak_again = told->peak_bytes >= 0;
+	news.worker_bytes = memory->worker_bytes;
+	news.left_bytes = memory->left_bytes - told->left_bytes;
+	news.took_bytes = all_bytes(memory);
+	news.at = now;
+	news.query = text;
+	news.query_length = length;
+	statement_table_add(&key, &news);
+	current.is_counted = true;
+	current.is_limited = false;
+	*told = *memory;
+}
+
+/*
+ * Looks at the peak, if the statement has taken long enough for it.  Returns
+ * the time.
+ */
+static TimestampTz
+look(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz since = Max(GetCurrentStatementStartTimestamp(), looked_at);
+
+	looked_at = now;
+	if (likely(now - since < LOOK_AFTER))
+	{
+		if (++short_statements >= SHORT_STATEMENTS)
+		{
+			short_statements = 0;
+			high_water_mark_check();
+		}
+	}
+	else
+		current.memory.peak_bytes = Max(current.memory.peak_bytes,
+										high_water_mark_bytes());
+	current.memory.worker_bytes += statement_table_take_workers();
+	return now;
+}
+
+/* Publishes the figures of the current statement in the session's slot. */
+static void
+publish(void)
+{
+	int64		bytes = Max(current.memory.plan_bytes, 0) +
+	Max(current.memory.exec_bytes, 0);
+	SlotData   *slot;
+
+	if (!pgsm_is_session())
+		return;
+	slot = session_slot_mine();
+	if (likely(slot->statement_bytes == bytes &&
+			   slot->statement_peak_bytes == current.memory.peak_bytes))
+		return;
+	session_slot_begin();
+	slot->statement_bytes = bytes;
+	slot->statement_peak_bytes = current.memory.peak_bytes;
+	session_slot_end();
+}
+
+/*
+ * Tells table, log and events of the current statement, where it is one to be
+ * told of.  text can be NULL; executor is what the executor still has, NULL
+ * where it has ended.
+ */
+static void
+tell(const char *text, int location, int length, MemoryContext executor,
+	 TimestampTz now)
+{
+	int64		threshold = threshold_bytes(setting_statement_threshold);
+	int64		bytes = all_bytes(&current.memory);
+	bool		is_counted = current.is_counted || current.is_limited ||
+	bytes >= floor_bytes();
+	bool		is_reported = threshold >= 0 && bytes > threshold &&
+	!current.is_reported;
+
+	if (likely(!is_counted && !is_reported))
+		return;
+	if (text != NULL)
+		length = cut_text(&text, location, length);
+	if (is_counted)
+		count_current(text, length, now);
+	if (is_reported && text != NULL)
+	{
+		current.is_reported = true;
+		statement_report(&current.memory, bytes, threshold, text, length,
+						 executor);
+	}
+}
+
+/*
+ * The figures of the current statement are complete.
+ */
+static void
+end_current(void)
+{
+	current.state = EXECUTION_ENDED;
+	last = current.memory;
+	has_last = true;
+}
+
+static void
+begin(int64 queryid, ExecutionState state)
+{
+	/* Its portal is still open, or its end was not seen. */
+	if (unlikely(current.state == EXECUTION_RUNS))
+		end_current();
+
+	/* What workers of a session before this one in our slot had left. */
+	if (unlikely(!has_last))
+		(void) statement_table_take_workers();
+
+	current.state = state;
+	current.memory = nothing_known;
+	current.memory.queryid = queryid;
+	current.told = nothing_known;
+	current.is_of_command = true;
+	current.is_counted = false;
+	current.is_reported = false;
+	current.is_limited = false;
+	high_water_mark_begin();
+}
+
+/* Whether statements are not measured in this process. */
+static inline bool
+is_off(void)
+{
+	return setting_track_statements == TRACK_STATEMENTS_NONE ||
+		IsParallelWorker();
+}
+
+void
+statement_memory_begin_plan(int64 queryid)
+{
+	if (is_off())
+		return;
+
+	/* A rule makes several queries of one, which are planned first. */
+	if (unlikely(current.state == EXECUTION_PLANS &&
+				 current.memory.queryid == queryid))
+		high_water_mark_begin();
+	else
+		begin(queryid, EXECUTION_PLANS);
+}
+
+void
+statement_memory_end_plan(int64 bytes)
+{
+	nested_plans[0].bytes = bytes;
+	if (current.state == EXECUTION_PLANS)
+		current.memory.plan_bytes = Max(current.memory.plan_bytes, 0) + bytes;
+}
+
+void
+statement_memory_run(int64 queryid)
+{
+	if (is_off())
+		return;
+
+	if (current.memory.queryid != queryid || current.state == EXECUTION_ENDED)
+		begin(queryid, EXECUTION_RUNS);
+	else
+	{
+		current.state = EXECUTION_RUNS;
+		current.is_of_command = true;
+		high_water_mark_begin();
+	}
+}
+
+void
+statement_memory_begin_utility(int64 queryid)
+{
+	if (is_off())
+		return;
+
+	/* pg_stat_statements hides it from who comes after. */
+	begin(queryid != 0 ? queryid : session_query_id(), EXECUTION_RUNS);
+}
+
+void
+statement_memory_end_utility(const char *text, int location, int length)
+{
+	TimestampTz now;
+
+	if (is_off() || current.state != EXECUTION_RUNS)
+		return;
+	now = look();
+	publish();
+	tell(text, location, length, NULL, now);
+	end_current();
+}
+
+void
+statement_memory_nested_plan(int64 queryid, int64 bytes)
+{
+	NestedPlan *plan = &nested_plans[Min(hooks_nesting_level,
+										 PLAN_LEVELS - 1)];
+
+	plan->queryid = queryid;
+	plan->bytes = bytes;
+}
+
+/*
+ * A nested statement: only what its contexts tell, and only if asked for.
+ */
+static void
+end_nested(QueryDesc *queryDesc, int level)
+{
+	NestedPlan *plan = &nested_plans[Min(level, PLAN_LEVELS - 1)];
+	PlannedStmt *stmt = queryDesc->plannedstmt;
+	StatementKey key;
+	StatementNews news;
+
+	memset(&news, 0, sizeof(news));
+	news.exec_bytes = MemoryContextMemAllocated(queryDesc->estate->es_query_cxt,
+												true);
+	news.plan_bytes = -1;
+	if (plan->bytes >= 0 && plan->queryid == (int64) stmt->queryId)
+	{
+		news.plan_bytes = plan->bytes;
+		plan->bytes = -1;
+	}
+	news.took_bytes = news.exec_bytes + Max(news.plan_bytes, 0);
+	if (news.took_bytes < floor_bytes())
+		return;
+
+	memset(&key, 0, sizeof(key));
+	key.userid = GetUserId();
+	key.dbid = MyDatabaseId;
+	key.queryid = (int64) stmt->queryId;
+	news.is_call = true;
+	news.peak_bytes = -1;
+	news.at = GetCurrentTimestamp();
+	news.query = queryDesc->sourceText;
+	news.query_length = cut_text(&news.query, stmt->stmt_location,
+								 stmt->stmt_len);
+	statement_table_add(&key, &news);
+}
+
+void
+statement_memory_end_executor(QueryDesc *queryDesc, int level)
+{
+	PlannedStmt *stmt = queryDesc->plannedstmt;
+	MemoryContext executor;
+	TimestampTz now;
+
+	if (queryDesc->estate == NULL ||
+		setting_track_statements == TRACK_STATEMENTS_NONE)
+		return;
+	executor = queryDesc->estate->es_query_cxt;
+
+	if (unlikely(IsParallelWorker()))
+	{
+		worker_exec_bytes =
+			Max(worker_exec_bytes,
+				(int64) MemoryContextMemAllocated(executor, true));
+		return;
+	}
+	if (level > 0)
+	{
+		if (setting_track_statements == TRACK_STATEMENTS_ALL)
+			end_nested(queryDesc, level);
+		return;
+	}
+
+	/* A cursor that others ran after, or the library was loaded meanwhile. */
+	if (current.state != EXECUTION_RUNS ||
+		current.memory.queryid != (int64) stmt->queryId)
+		begin((int64) stmt->queryId, EXECUTION_RUNS);
+
+	current.is_of_command = true;
+	current.memory.exec_bytes = MemoryContextMemAllocated(executor, true);
+	now = look();
+	publish();
+
+	/* What it releases now may be what the next one gets. */
+	if (current.memory.exec_bytes >= 1024 * 1024)
+		high_water_mark_forget();
+
+	tell(queryDesc->sourceText, stmt->stmt_location, stmt->stmt_len, executor,
+		 now);
+	end_current();
+}
+
+void
+statement_memory_look(void)
+{
+	if (is_off() || current.state != EXECUTION_RUNS)
+		return;
+	tell(NULL, 0, 0, NULL, look());
+}
+
+void
+statement_memory_abort(void)
+{
+	has_aborted = true;
+
+	/* Other processes than sessions have no end of a command. */
+	if (unlikely(!pgsm_is_session()))
+		hooks_end_of_command();
+}
+
+void
+statement_memory_limited(void)
+{
+	if (is_off())
+		return;
+
+	/* It was not even planned. */
+	if (current.state == EXECUTION_ENDED)
+	{
+		memset(&current, 0, sizeof(current));
+		current.state = EXECUTION_RUNS;
+		current.memory = nothing_known;
+		current.memory.queryid = session_query_id();
+		current.told = nothing_known;
+		current.is_of_command = true;
+	}
+	current.is_limited = true;
+}
+
+void
+statement_memory_end_of_command(TimestampTz now, bool left_is_known,
+								int64 left_bytes)
+{
+	static char text[STATEMENT_QUERY_BYTES];
+	bool		is_over = has_aborted;
+
+	has_aborted = false;
+	hooks_end_of_command();
+	if (is_off())
+		return;
+
+	left_is_known = left_is_known && current.is_of_command;
+	current.is_of_command = false;
+
+	if (current.state != EXECUTION_ENDED)
+	{
+		now = look();
+		publish();
+	}
+	if (left_is_known)
+	{
+		current.memory.left_bytes += left_bytes;
+		current.memory.left_is_known = true;
+
+		/* What was given back may be what the next one gets. */
+		if (left_bytes < 0)
+			high_water_mark_forget();
+	}
+	if (current.state != EXECUTION_ENDED)
+	{
+		session_query_text(text, sizeof(text));
+		tell(text, 0, 0, NULL, now);
+		if (is_over)
+			end_current();
+	}
+	else if (left_is_known)
+	{
+		last = current.memory;
+		if (unlikely(current.is_counted || left_bytes >= floor_bytes()))
+		{
+			session_query_text(text, sizeof(text));
+			count_current(current.is_counted ? NULL : text, strlen(text),
+						  now);
+		}
+	}
+}
+
+void
+statement_memory_worker_ends(void)
+{
+	int64		bytes;
+
+	if (setting_track_statements == TRACK_STATEMENTS_NONE)
+		return;
+	bytes = high_water_mark_whole_bytes();
+	if (bytes >= 0)
+		bytes -= statement_table_birth_bytes();
+	statement_table_add_worker(pgsm_parallel_leader_slot(),
+							   Max(bytes, worker_exec_bytes));
+}
+
+bool
+statement_memory_last(StatementMemory *memory)
+{
+	*memory = last;
+	return has_last;
+}
+
+int64
+statement_memory_plan_bytes_now(void)
+{
+	return nested_plans[Min(hooks_nesting_level, PLAN_LEVELS - 1)].bytes;
+}
+
+int64
+statement_memory_peak_bytes_now(void)
+{
+	return high_water_mark_bytes_now();
+}
