@@ -9,10 +9,11 @@ AS 'MODULE_PATHNAME', 'pg_session_memory_contexts_support'
 LANGUAGE C STRICT;
 
 COMMENT ON FUNCTION pg_session_memory_contexts_support(internal) IS
-'tells the planner to ask for the columns alone that a query uses';
+'has the planner fill in which columns of pg_session_memory_contexts a query uses';
 
 CREATE FUNCTION pg_session_memory_contexts(
     pid integer DEFAULT pg_backend_pid(),
+    columns integer DEFAULT -1,
     OUT name text,
     OUT ident text,
     OUT type text,
@@ -32,32 +33,8 @@ AS 'MODULE_PATHNAME', 'pg_session_memory_contexts'
 LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED ROWS 200
 SUPPORT pg_session_memory_contexts_support;
 
-COMMENT ON FUNCTION pg_session_memory_contexts(integer) IS
-'memory contexts of a server process, in bytes; other roles'' sessions need pg_read_all_stats';
-
-CREATE FUNCTION pg_session_memory_context_columns(
-    pid integer,
-    columns integer,
-    OUT name text,
-    OUT ident text,
-    OUT type text,
-    OUT level integer,
-    OUT path integer[],
-    OUT total_bytes bigint,
-    OUT total_nblocks bigint,
-    OUT free_bytes bigint,
-    OUT free_chunks bigint,
-    OUT used_bytes bigint,
-    OUT parent text,
-    OUT category text,
-    OUT subtree_bytes bigint,
-    OUT approximate boolean)
-RETURNS SETOF record
-AS 'MODULE_PATHNAME', 'pg_session_memory_context_columns'
-LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED ROWS 200;
-
-COMMENT ON FUNCTION pg_session_memory_context_columns(integer, integer) IS
-'what pg_session_memory_contexts becomes in queries that use some of its columns: those whose bits are set in columns, 1 for the first';
+COMMENT ON FUNCTION pg_session_memory_contexts(integer, integer) IS
+'memory contexts of a server process, in bytes; columns without a bit in the second argument may be NULL, the planner sets it to those that a query uses; other roles'' sessions need pg_read_all_stats';
 
 CREATE FUNCTION pg_session_memory_measure(
     pid integer,

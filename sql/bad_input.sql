@@ -56,7 +56,7 @@ RESET client_min_messages;
 \set VERBOSITY sqlstate
 SELECT * FROM pg_session_memory_contexts(3000000000);
 SELECT * FROM pg_session_memory_process('me');
-SELECT * FROM pg_session_memory_contexts(1, 2);
+SELECT * FROM pg_session_memory_contexts(1, 'name');
 \set VERBOSITY default
 
 -- The view cannot be written to.

@@ -11,7 +11,7 @@ DECLARE
     line text;
 BEGIN
     FOR line IN EXECUTE 'EXPLAIN (VERBOSE, COSTS OFF) ' || query LOOP
-        IF line ~ 'pg_session_memory_context.*\(' AND line !~ 'Function Scan' THEN
+        IF line ~ 'pg_session_memory_contexts.*\(' AND line !~ 'Function Scan' THEN
             RETURN NEXT trim(line);
         END IF;
     END LOOP;
@@ -82,7 +82,7 @@ CREATE VIEW some_columns AS SELECT name, path FROM pg_session_memory_contexts(1)
 SELECT calls('SELECT name FROM all_columns');
 SELECT calls('SELECT name FROM some_columns');
 SELECT calls('SELECT s FROM some_columns s');
-SELECT d ~ 'pg_session_memory_contexts\(1\)' AND d !~ 'context_columns' AS as_written
+SELECT d ~ 'pg_session_memory_contexts\(1\)' AS as_written
 FROM pg_get_viewdef('some_columns') d;
 
 -- Statements that change something
@@ -127,23 +127,54 @@ RESET search_path;
 SELECT calls('SELECT count(*) FROM elsewhere.pg_session_memory_contexts(1)');
 
 -- Columns that do not exist, and those that are always there
-SELECT count(*) > 50 FROM elsewhere.pg_session_memory_context_columns(pg_backend_pid(), -1);
+SELECT count(*) > 50 FROM elsewhere.pg_session_memory_contexts(pg_backend_pid(), -1);
 SELECT name, total_bytes > 0 AS total_bytes FROM
-    elsewhere.pg_session_memory_context_columns(pg_backend_pid(), 0) WHERE level = 1;
+    elsewhere.pg_session_memory_contexts(pg_backend_pid(), 0) WHERE level = 1;
+
+-- Views of all columns and of some, for who may not use the schema that the
+-- function lies in.  Neither names it again.
+CREATE VIEW all_elsewhere AS
+SELECT * FROM elsewhere.pg_session_memory_contexts();
+CREATE VIEW some_elsewhere AS
+SELECT name, total_bytes FROM elsewhere.pg_session_memory_contexts();
+CREATE ROLE regress_columns;
+GRANT SELECT ON all_elsewhere, some_elsewhere TO regress_columns;
+SET ROLE regress_columns;
+SELECT count(*) > 50 FROM elsewhere.pg_session_memory_contexts();
+SELECT count(path) > 50 FROM all_elsewhere;
+SELECT count(*) > 50 FROM all_elsewhere;
+SELECT count(name) > 50 FROM some_elsewhere;
+SELECT count(*) > 50 FROM some_elsewhere;
+SELECT count(t) > 50 FROM (SELECT name, sum(total_bytes)
+	FROM some_elsewhere GROUP BY name HAVING count(*) > 0) t
+	RIGHT JOIN some_elsewhere USING (name);
+RESET ROLE;
+DROP VIEW all_elsewhere, some_elsewhere;
 
 ALTER EXTENSION pg_session_memory SET SCHEMA public;
 
 -- Who may call the function is checked
-CREATE ROLE regress_columns;
 SET ROLE regress_columns;
 SELECT count(*) > 50 FROM pg_session_memory_contexts();
 RESET ROLE;
-REVOKE EXECUTE ON FUNCTION pg_session_memory_contexts(integer) FROM PUBLIC;
+-- One privilege: no other function returns the contexts.
+REVOKE EXECUTE ON FUNCTION pg_session_memory_contexts FROM PUBLIC;
 SET ROLE regress_columns;
 SELECT count(*) > 50 FROM pg_session_memory_contexts();
+SELECT * FROM pg_session_memory_contexts();
+SELECT oid::regprocedure FROM pg_proc
+WHERE proname LIKE 'pg\_session\_memory%' AND 'free_chunks' = ANY (proargnames)
+	AND has_function_privilege(oid, 'EXECUTE')
+ORDER BY 1;
 RESET ROLE;
-GRANT EXECUTE ON FUNCTION pg_session_memory_contexts(integer) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION pg_session_memory_contexts TO PUBLIC;
 SELECT calls('SELECT count(*) FROM pg_session_memory_contexts(1)');
+
+-- What says which columns it wants is left alone.
+SELECT calls('SELECT count(*) FROM pg_session_memory_contexts(1, 7)');
+SELECT calls('SELECT count(*) FROM pg_session_memory_contexts(1, NULL)');
+SELECT calls('SELECT c.name FROM generate_series(1, 2) i,
+	pg_session_memory_contexts(1, i) c');
 
 DROP ROLE regress_columns;
 DROP VIEW all_columns, some_columns;

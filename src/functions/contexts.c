@@ -5,8 +5,8 @@
  *
  * Most columns cost more than a context's place in the tree: free chunks are
  * scattered all over a session's memory, names and idents are texts of their
- * own.  So the planner has calls in FROM replaced by one of the function
- * pg_session_memory_context_columns, which is told what the query uses.
+ * own.  So the planner tells calls in FROM, by their second argument, which
+ * columns the query uses.
  *
  * The walk collects the contexts in an array, in the order in which it meets
  * them.  Numbers and rows follow PostgreSQL 18's pg_backend_memory_contexts,
@@ -21,8 +21,6 @@
  */
 #include "postgres.h"
 
-#include "access/htup_details.h"
-#include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "funcapi.h"
@@ -30,12 +28,9 @@
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "nodes/supportnodes.h"
-#include "parser/parse_func.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/lsyscache.h"
 #include "utils/memutils.h"
-#include "utils/syscache.h"
 #include "utils/tuplestore.h"
 
 #include "functions/foreign_text.h"
@@ -47,7 +42,6 @@
 #include "reading/context_walk.h"
 
 PG_FUNCTION_INFO_V1(pg_session_memory_contexts);
-PG_FUNCTION_INFO_V1(pg_session_memory_context_columns);
 PG_FUNCTION_INFO_V1(pg_session_memory_contexts_support);
 
 /* As in PostgreSQL's mcxtfuncs.c: idents are cut to one byte less. */
@@ -92,6 +86,9 @@ static const Oid column_types[] = {
 /* Sets of columns: a bit for each. */
 #define BIT(column)		(((uint32) 1) << (column))
 #define ALL_COLUMNS		(BIT(lengthof(column_types)) - 1)
+
+/* The argument's default: all of them, and the planner may say which ones. */
+#define DEFAULT_COLUMNS	(-1)
 
 /* What is counted block by block and chunk by chunk. */
 #define COUNTED_COLUMNS	(BIT(COLUMN_TOTAL_NBLOCKS) | \
@@ -525,28 +522,16 @@ return_contexts(FunctionCallInfo fcinfo, int pid, uint32 columns)
 }
 
 /*
- * pg_session_memory_contexts(pid int)
+ * pg_session_memory_contexts(pid int, columns int)
  *
  * A row for each memory context of a server process, the root first, level
- * by level.  For a pid that is none of a server process, or ends while it is
- * read: a WARNING and no rows.  Raises insufficient_privilege for sessions
- * of other roles, and where the operating system refuses to read.
+ * by level.  Columns whose bits are not set in columns, 1 for the first, may
+ * be NULL; -1 is all of them.  For a pid that is none of a server process, or
+ * ends while it is read: a WARNING and no rows.  Raises insufficient_privilege
+ * for sessions of other roles, and where the operating system refuses to read.
  */
 Datum
 pg_session_memory_contexts(PG_FUNCTION_ARGS)
-{
-	return_contexts(fcinfo, PG_GETARG_INT32(0), ALL_COLUMNS);
-	return (Datum) 0;
-}
-
-/*
- * pg_session_memory_context_columns(pid int, columns int)
- *
- * The same rows, of which only some columns are wanted: those whose bits are
- * set, 1 for the first.  The others may be NULL.
- */
-Datum
-pg_session_memory_context_columns(PG_FUNCTION_ARGS)
 {
 	return_contexts(fcinfo, PG_GETARG_INT32(0),
 					(uint32) PG_GETARG_INT32(1) & ALL_COLUMNS);
@@ -554,32 +539,10 @@ pg_session_memory_context_columns(PG_FUNCTION_ARGS)
 }
 
 /*
- * The function that pg_session_memory_contexts is replaced by, which lies in
- * the same schema.  InvalidOid if there is none, or if somebody has changed
- * who may call the one that the query names: then that has to be checked.
- */
-static Oid
-function_with_columns(Oid contexts)
-{
-	static const Oid arguments[] = {INT4OID, INT4OID};
-	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(contexts));
-	char	   *schema = NULL;
-
-	if (!HeapTupleIsValid(tuple))
-		return InvalidOid;
-	if (heap_attisnull(tuple, Anum_pg_proc_proacl, NULL))
-		schema = get_namespace_name(((Form_pg_proc) GETSTRUCT(tuple))->pronamespace);
-	ReleaseSysCache(tuple);
-	if (schema == NULL)
-		return InvalidOid;
-	return LookupFuncName(list_make2(makeString(schema),
-									 makeString("pg_session_memory_context_columns")),
-						  lengthof(arguments), arguments, true);
-}
-
-/*
- * Planner support of pg_session_memory_contexts: has a call in FROM replaced
- * where the query does not use all columns.
+ * Planner support of pg_session_memory_contexts: where a query does not use
+ * all columns, fills in which ones it uses.  Only the second argument changes,
+ * and only where it was left at its default; the function stays the one that
+ * the query names, whoever may call it and wherever it lies.
  */
 Datum
 pg_session_memory_contexts_support(PG_FUNCTION_ARGS)
@@ -587,28 +550,31 @@ pg_session_memory_contexts_support(PG_FUNCTION_ARGS)
 	Node	   *request = (Node *) PG_GETARG_POINTER(0);
 	SupportRequestSimplify *simplify;
 	FuncExpr   *call;
+	Const	   *wanted;
 	uint32		columns;
-	Oid			function;
 
 	if (!IsA(request, SupportRequestSimplify))
 		PG_RETURN_POINTER(NULL);
 	simplify = (SupportRequestSimplify *) request;
 	call = simplify->fcall;
+	if (list_length(call->args) != 2 || !IsA(lsecond(call->args), Const))
+		PG_RETURN_POINTER(NULL);
+	wanted = lsecond_node(Const, call->args);
+	if (wanted->consttype != INT4OID || wanted->constisnull ||
+		DatumGetInt32(wanted->constvalue) != DEFAULT_COLUMNS)
+		PG_RETURN_POINTER(NULL);
 
 	columns = used_columns(simplify->root, call->funcid,
 						   lengthof(column_types));
-	if (columns == ALL_COLUMNS || list_length(call->args) != 1)
-		PG_RETURN_POINTER(NULL);
-	function = function_with_columns(call->funcid);
-	if (!OidIsValid(function))
+	if (columns == ALL_COLUMNS)
 		PG_RETURN_POINTER(NULL);
 
-	call = makeFuncExpr(function, call->funcresulttype,
-						list_make2(linitial(call->args),
-								   makeConst(INT4OID, -1, InvalidOid,
-											 sizeof(int32),
-											 Int32GetDatum((int32) columns),
-											 false, true)),
+	/* What the request holds is not ours to change. */
+	wanted = copyObject(wanted);
+	wanted->constvalue = Int32GetDatum((int32) columns);
+	wanted->location = -1;
+	call = makeFuncExpr(call->funcid, call->funcresulttype,
+						list_make2(linitial(call->args), wanted),
 						call->funccollid, call->inputcollid,
 						call->funcformat);
 	call->funcretset = true;

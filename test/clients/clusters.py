@@ -133,9 +133,7 @@ def refusals(server):
 # is another session.
 FUNCTIONS = {
     "pg_session_memory()": "SELECT count(*) > 1 FROM {f}()",
-    "pg_session_memory_contexts(integer)":
-        "SELECT count(c) > 50 FROM {f}({pid}) AS c",
-    "pg_session_memory_context_columns(integer,integer)":
+    "pg_session_memory_contexts(integer,integer)":
         "SELECT count(total_bytes) > 50 AND count(name) = 0 FROM {f}({pid}, 32)",
     # The planner calls it.
     "pg_session_memory_contexts_support(internal)":

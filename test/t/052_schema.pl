@@ -28,8 +28,8 @@ my %calls = (
 	'pg_session_memory()' => [''],
 	'pg_session_memory_categories(integer)' => [ '', $pid ],
 	'pg_session_memory_check()' => [''],
-	'pg_session_memory_context_columns(integer, integer)' => ["$pid, 1"],
-	'pg_session_memory_contexts(integer)' => [ '', $pid ],
+	'pg_session_memory_contexts(integer, integer)' =>
+	  [ '', $pid, "$pid, 1" ],
 	'pg_session_memory_diff(jsonb, jsonb)' => [
 		"SCHEMA.pg_session_memory_snapshot(), SCHEMA.pg_session_memory_snapshot($pid)"
 	],

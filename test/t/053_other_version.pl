@@ -24,8 +24,7 @@ $session->query_safe(retain('over', 2 * 1024 * 1024));
 
 # Arguments with which a function returns a row, by its symbol in the library
 my %arguments = (
-	pg_session_memory_contexts => $pid,
-	pg_session_memory_context_columns => "$pid, -1",
+	pg_session_memory_contexts => "$pid, -1",
 	pg_session_memory_measure => "$pid, NULL",
 	pg_session_memory_process => $pid,
 	pg_session_memory_get_bloat => '',

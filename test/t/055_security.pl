@@ -212,7 +212,7 @@ is( $session{$superuser}->query_safe(
 	'views are for reading');
 # A stricter administrator can have it so.
 $session{$superuser}->query_safe(
-	'REVOKE EXECUTE ON FUNCTION pg_session_memory_contexts(integer) FROM PUBLIC');
+	'REVOKE EXECUTE ON FUNCTION pg_session_memory_contexts(integer, integer) FROM PUBLIC');
 is(outcome('nobody_special', 'SELECT count(*) FROM pg_session_memory_contexts()'),
 	'SQLSTATE 42501', 'EXECUTE that was revoked is needed, also for oneself');
 
