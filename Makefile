@@ -50,7 +50,9 @@ OBJS = \
 	src/reading/context_tally.o \
 	src/reading/context_walk.o \
 	src/reading/malloc_heap.o \
+	src/reading/mapped_file.o \
 	src/reading/memory_reader.o \
+	src/reading/page_map.o \
 	src/reading/process_memory.o \
 	src/reading/server_process.o \
 	src/reading/statement_owners.o \

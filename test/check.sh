@@ -130,7 +130,8 @@ run_memory_reader()
 			-fsanitize=address,undefined -fno-sanitize-recover=undefined \
 			-Isrc -I "$("$PRIVATE_PG_CONFIG" --includedir-server)" \
 			-o "$PRIVATE_TREE/memory_reader_test" \
-			test/memory_reader_test.c src/reading/memory_reader.c &&
+			test/memory_reader_test.c src/reading/mapped_file.c \
+			src/reading/memory_reader.c src/reading/page_map.c &&
 		private_run env ASAN_OPTIONS=detect_leaks=0 ./memory_reader_test
 }
 

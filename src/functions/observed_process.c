@@ -41,11 +41,17 @@ observed_process_open(int pid, MemoryReaderUse use,
 
 /*
  * Raises what a walk that read nothing means: a refusal is an error with a
- * hint; returns where the process is just not there any more.
+ * hint, memory in swap a WARNING; returns where the process is just not there
+ * any more.
  */
 static void
 report_refusal(int pid, int error)
 {
+	if (error == EAGAIN)
+		ereport(WARNING,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("memory contexts of process %d are swapped out", pid),
+				 errdetail("They were not read, since that would bring them back into memory.")));
 	if (error != EPERM && error != EACCES && error != ENOSYS)
 		return;
 	errno = error;
@@ -63,11 +69,10 @@ observed_process_walk(ObservedProcess *observed, ContextVisitor *visitor)
 	ContextWalkResult result;
 
 	visitor->interruptible = !observed->self;
-	if (!observed->self)
-		memory_reader_attach(observed->reader, observed->process.pid);
-	result = context_walk(observed->reader, visitor);
 	if (observed->self)
-		return result;
+		return context_walk(observed->reader, visitor);
+	result = context_walk_process(observed->reader, observed->process.pid,
+								  visitor);
 
 	/* Else the pid might be another process's since. */
 	if (!server_process_is_alive(&observed->process))

@@ -154,10 +154,7 @@ pg_session_memory_measure(PG_FUNCTION_ARGS)
 	if (process.pid == MyProcPid)
 		result = context_walk(memory_reader_self(), &visitor);
 	else if (setting_live_reads)
-	{
-		memory_reader_attach(state->reader, process.pid);
-		result = context_walk(state->reader, &visitor);
-	}
+		result = context_walk_process(state->reader, process.pid, &visitor);
 	else
 		result = WALK_UNREADABLE;
 	process_memory_read(process.pid, &memory);

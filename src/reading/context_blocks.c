@@ -795,24 +795,16 @@ kind_of_own_context(MemoryContext context)
 }
 
 /*
- * Compares all of this process's contexts, kind by kind.  Allocates in
- * scratch, a context of our own; may raise out-of-memory.
+ * Compares all of this process's contexts, kind by kind.
  *
  * Nothing may allocate between the first read and the last, for the reader
  * keeps what it has read.  So a cancel request ends the comparison instead of
  * being processed here.
  */
 static LayoutCheckResult
-compare_layouts(MemoryContext scratch, bool *compared, bool *refuted)
+compare_layouts(MemoryReader *reader, bool *compared, bool *refuted)
 {
 	MemoryContext context;
-	MemoryContext old_context;
-	MemoryReader *reader;
-
-	old_context = MemoryContextSwitchTo(scratch);
-	reader = memory_reader_open(MEMORY_READER_CHUNKS);
-	make_samples(scratch);
-	MemoryContextSwitchTo(old_context);
 
 	memory_reader_attach(reader, MyProcPid);
 	if (memory_reader_map(reader, (uintptr_t) TopMemoryContext,
@@ -869,6 +861,8 @@ context_blocks_check_layouts(void)
 	bool		refuted[CONTEXT_KIND_COUNT] = {false};
 	LayoutCheckResult result;
 	MemoryContext scratch;
+	MemoryContext old_context;
+	MemoryReader *reader;
 	char		kinds[64] = "";
 
 	if (checked)
@@ -877,12 +871,17 @@ context_blocks_check_layouts(void)
 	scratch = AllocSetContextCreate(CurrentMemoryContext,
 									"pg_session_memory layout check",
 									ALLOCSET_DEFAULT_SIZES);
+	old_context = MemoryContextSwitchTo(scratch);
+	reader = memory_reader_open(MEMORY_READER_CHUNKS);
+	make_samples(scratch);
+	MemoryContextSwitchTo(old_context);
 	PG_TRY();
 	{
-		result = compare_layouts(scratch, compared, refuted);
+		result = compare_layouts(reader, compared, refuted);
 	}
 	PG_FINALLY();
 	{
+		memory_reader_detach(reader);
 		MemoryContextDelete(scratch);
 	}
 	PG_END_TRY();

@@ -412,3 +412,22 @@ context_walk(MemoryReader *reader, const ContextVisitor *visitor)
 	}
 	return WALK_UNREADABLE;
 }
+
+ContextWalkResult
+context_walk_process(MemoryReader *reader, int pid,
+					 const ContextVisitor *visitor)
+{
+	ContextWalkResult result;
+
+	PG_TRY();
+	{
+		memory_reader_attach(reader, pid);
+		result = context_walk(reader, visitor);
+	}
+	PG_FINALLY();
+	{
+		memory_reader_detach(reader);
+	}
+	PG_END_TRY();
+	return result;
+}

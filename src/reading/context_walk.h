@@ -68,6 +68,13 @@ typedef enum ContextWalkResult
 extern ContextWalkResult context_walk(MemoryReader *reader,
 									  const ContextVisitor *visitor);
 
+/*
+ * Attaches the reader to the process pid, walks its tree, and detaches, also
+ * after an error.
+ */
+extern ContextWalkResult context_walk_process(MemoryReader *reader, int pid,
+											  const ContextVisitor *visitor);
+
 /* The name of a kind, as PostgreSQL 18's pg_backend_memory_contexts has it. */
 extern const char *context_kind_name(ContextKind kind);
 

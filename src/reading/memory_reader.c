@@ -9,14 +9,21 @@
  * writable memory, and that is what process_vm_readv(2) copies to us.
  *
  * A system call costs about as much as copying some kilobytes, and contexts
- * lie in each other's neighbourhood, so memory is fetched in groups of pages
- * into a direct-mapped cache.  Contexts that were made one after the other are
- * met in that order, or in the opposite one: when a group is wanted whose
- * neighbour is there, some groups beyond it are fetched in the same call, more
- * of them each time.  A group is fetched as a whole where it is mapped as a
- * whole; where that fails (the edge of the heap), only the part that is wanted
- * is.  The cache has a fixed size and lives in the memory context in which the
- * reader was opened, so an error frees it, too.
+ * lie in each other's neighbourhood.  Contexts that were made one after the
+ * other are met in that order, or in the opposite one: when a page is wanted
+ * whose neighbour is in the cache, some pages beyond it are fetched in the same
+ * call, more of them each time.  The cache is direct-mapped, has a fixed size
+ * and lives in the memory context in which the reader was opened, so an error
+ * frees it, too.
+ *
+ * To look must not cost the other process any memory, and the kernel makes a
+ * page where one is read that is not there.  So page_map.c is asked what is
+ * there.  A page that is absent or in swap is not read, whoever wants it; but
+ * a library's, of which the process has used nothing yet, is read from the
+ * library.  A page that is shared with the postmaster is read by
+ * /proc/PID/mem, more slowly: process_vm_readv(2) would copy it, see
+ * page_map.c.  Where the kernel does not say what is there, only the page that
+ * is wanted is read, and none ahead: it is there, if no pointer was wrong.
  *
  * Reading needs the right to attach to the process, see ptrace(2): the same
  * user, which all processes of a server are, and where Linux's Yama restricts
@@ -27,6 +34,8 @@
 #include "postgres.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
 #ifdef __linux__
 #include <link.h>
 #include <sys/prctl.h>
@@ -34,42 +43,28 @@
 #endif
 
 #include "miscadmin.h"
-#include "port/pg_bitutils.h"
+#include "storage/fd.h"
 
+#include "reading/mapped_file.h"
 #include "reading/memory_reader.h"
+#include "reading/page_map.h"
 
-/* The most groups that one call fetches. */
-#define MAX_RUN				8
-
-/*
- * A group is 4 pages, which have 4 kB or more wherever this runs, and has a bit
- * for each of 64 granules.
- */
-#define GROUP_SHIFT			14
-#define GROUP_BYTES			((Size) 1 << GROUP_SHIFT)
-#define GRANULE_BYTES		(GROUP_BYTES / 64)
-
-/* A set of granules of a group. */
-typedef uint64 GranuleSet;
-
-/* A group in the cache. */
-typedef struct PageGroup
-{
-	uintptr_t	group;			/* address / GROUP_BYTES, 0 if none */
-	GranuleSet	here;			/* those that are here */
-	bool		complete;		/* all that can be read of it is here */
-} PageGroup;
+/* The most pages that one call fetches. */
+#define MAX_RUN				32
 
 struct MemoryReader
 {
 	int			pid;			/* 0: this process */
 	int			error;			/* errno of the last failure */
-	uint64		calls;			/* process_vm_readv calls made */
-	int			group_count;	/* a power of 2 */
-	int			run;			/* groups that the last call fetched */
-	PageGroup  *groups;
-	char	   *bytes;			/* of all groups */
-	char		joined[MEMORY_READER_MAX_MAP];	/* what crosses two groups */
+	uint64		calls;			/* that have read pages */
+	int			page_count;		/* a power of 2 */
+	int			run;			/* pages that the last call fetched */
+	uintptr_t  *pages;			/* address / MAP_PAGE_BYTES, 0 if none */
+	char	   *bytes;			/* of all pages */
+	PageMap		map;
+	bool		memory_opened;	/* whether memory is what opening gave */
+	int			memory;			/* /proc/<pid>/mem, -1 if it can't be */
+	char		joined[MEMORY_READER_MAX_MAP];	/* what crosses two pages */
 };
 
 MemoryReader memory_reader_of_self;
@@ -88,14 +83,14 @@ memory_reader_open(MemoryReaderUse use)
 	switch (use)
 	{
 		case MEMORY_READER_WALK:
-			reader->group_count = 128;
+			reader->page_count = 512;
 			break;
 		case MEMORY_READER_CHUNKS:
-			reader->group_count = 512;
+			reader->page_count = 2048;
 			break;
 	}
-	reader->groups = palloc(reader->group_count * sizeof(PageGroup));
-	reader->bytes = palloc(reader->group_count * GROUP_BYTES);
+	reader->pages = palloc(reader->page_count * sizeof(uintptr_t));
+	reader->bytes = palloc(reader->page_count * MAP_PAGE_BYTES);
 	memory_reader_forget(reader);
 	return reader;
 }
@@ -103,17 +98,33 @@ memory_reader_open(MemoryReaderUse use)
 void
 memory_reader_attach(MemoryReader *reader, int pid)
 {
+	memory_reader_detach(reader);
 	reader->pid = pid;
 	reader->error = 0;
+	page_map_attach(&reader->map, pid);
 	memory_reader_forget(reader);
+}
+
+void
+memory_reader_detach(MemoryReader *reader)
+{
+	if (memory_reader_is_self(reader))
+		return;
+	page_map_attach(&reader->map, 0);
+	if (reader->memory_opened && reader->memory >= 0)
+		CloseTransientFile(reader->memory);
+	reader->memory_opened = false;
+	reader->pid = 0;
 }
 
 void
 memory_reader_forget(MemoryReader *reader)
 {
-	for (int i = 0; i < reader->group_count; i++)
-		reader->groups[i].group = 0;
+	if (memory_reader_is_self(reader))
+		return;
+	memset(reader->pages, 0, reader->page_count * sizeof(uintptr_t));
 	reader->run = 1;
+	page_map_forget(&reader->map);
 }
 
 bool
@@ -136,237 +147,193 @@ memory_reader_calls(const MemoryReader *reader)
 
 #ifdef __linux__
 
-typedef struct iovec MemoryRange;
-
-/*
- * Copies count ranges from the other process, one after the other, to where
- * local says; both are of the same lengths.  Returns how many bytes were
- * copied: fewer than asked for where an unmapped page follows, -1 where not
- * even the first can be read.
- */
 static ssize_t
-read_other(MemoryReader *reader, const MemoryRange *local,
-		   const MemoryRange *remote, int count)
+read_own_pages(MemoryReader *reader, void *to, uintptr_t address, Size length)
 {
-	ssize_t		copied;
+	struct iovec local = {to, length};
+	struct iovec remote = {(void *) address, length};
 
-	reader->calls++;
-	copied = process_vm_readv(reader->pid, local, count, remote, count, 0);
-	if (copied < 0)
-		reader->error = errno;
-	return copied;
+	return process_vm_readv(reader->pid, &local, 1, &remote, 1, 0);
+}
+
+static ssize_t
+read_inherited_pages(MemoryReader *reader, void *to, uintptr_t address,
+					 Size length)
+{
+	if (!reader->memory_opened)
+	{
+		char		path[64];
+
+		snprintf(path, sizeof(path), "/proc/%d/mem", reader->pid);
+		reader->memory = OpenTransientFile(path, O_RDONLY | PG_BINARY);
+		reader->memory_opened = true;
+	}
+	if (reader->memory < 0)
+		return read_own_pages(reader, to, address, length);
+	return pread(reader->memory, to, length, address);
 }
 
 #else
 
-typedef struct MemoryRange
-{
-	void	   *iov_base;
-	size_t		iov_len;
-} MemoryRange;
-
 static ssize_t
-read_other(MemoryReader *reader, const MemoryRange *local,
-		   const MemoryRange *remote, int count)
+read_own_pages(MemoryReader *reader, void *to, uintptr_t address, Size length)
 {
-	reader->error = ENOSYS;
+	errno = ENOSYS;
 	return -1;
 }
 
+#define read_inherited_pages read_own_pages
+
 #endif
 
-/*
- * Copies one range.  Where that ends early it has failed, too: with EFAULT, and
- * with what it returns having been copied.
- */
-static ssize_t
-read_range(MemoryReader *reader, char *local, uintptr_t address, Size length)
+static inline int
+slot_of(MemoryReader *reader, uintptr_t page)
 {
-	MemoryRange to = {local, length};
-	MemoryRange from = {(void *) address, length};
-	ssize_t		copied = read_other(reader, &to, &from, 1);
-
-	if (copied >= 0 && copied < (ssize_t) length)
-		reader->error = EFAULT;
-	return copied;
-}
-
-static inline PageGroup *
-slot_of(MemoryReader *reader, uintptr_t group)
-{
-	return &reader->groups[group & (reader->group_count - 1)];
+	return page & (reader->page_count - 1);
 }
 
 static inline bool
-is_here(MemoryReader *reader, uintptr_t group)
+is_here(MemoryReader *reader, uintptr_t page)
 {
-	return slot_of(reader, group)->group == group;
-}
-
-/* The granules from first on, up to but without end; at least one. */
-static inline GranuleSet
-granules(int first, int end)
-{
-	Assert(first < end);
-	return (PG_UINT64_MAX << first) & (PG_UINT64_MAX >> (64 - end));
+	return reader->pages[slot_of(reader, page)] == page;
 }
 
 static inline char *
-bytes_of(MemoryReader *reader, uintptr_t group)
+bytes_of(MemoryReader *reader, uintptr_t page)
 {
-	return reader->bytes +
-		((group & (reader->group_count - 1)) << GROUP_SHIFT);
+	return reader->bytes + slot_of(reader, page) * MAP_PAGE_BYTES;
 }
 
 /*
- * Gives the slot to a group of which nothing is there yet.
+ * Fetches count pages, whose slots follow each other and which are all in the
+ * same state, with one call.
  */
 static void
-take_slot(PageGroup *slot, uintptr_t group)
+fetch_pages(MemoryReader *reader, PageState state, uintptr_t first, int count)
 {
-	slot->group = group;
-	slot->here = 0;
-	slot->complete = false;
-}
+	uintptr_t	address = first << MAP_PAGE_SHIFT;
+	Size		length = count * MAP_PAGE_BYTES;
+	ssize_t		copied;
 
-/*
- * Fetches count groups, whose slots follow each other, with one call.
- */
-static void
-fetch_groups(MemoryReader *reader, uintptr_t first, int count)
-{
-	ssize_t		copied = read_range(reader, bytes_of(reader, first),
-									first << GROUP_SHIFT, count * GROUP_BYTES);
+	reader->calls++;
+	if (state == PAGE_INHERITED)
+		copied = read_inherited_pages(reader, bytes_of(reader, first),
+									  address, length);
+	else
+		copied = read_own_pages(reader, bytes_of(reader, first), address,
+								length);
+	if (copied < 0)
+		reader->error = errno;
+	else if (copied < (ssize_t) length)
+		reader->error = EFAULT;
 
-	/* Linux copies whole pages, but nothing here depends on it. */
+	/* What was not copied as a whole is not here, nor what was here before. */
 	for (int i = 0; i < count; i++)
-	{
-		PageGroup  *slot = slot_of(reader, first + i);
-		ssize_t		bytes = Min(copied - i * (ssize_t) GROUP_BYTES,
-								(ssize_t) GROUP_BYTES);
-		int			here = Max(bytes, 0) / GRANULE_BYTES;
-
-		if (slot->group != first + i || here == 0)
-			take_slot(slot, here > 0 ? first + i : 0);
-		if (here > 0)
-			slot->here = granules(0, here);
-		slot->complete = true;
-	}
+		reader->pages[slot_of(reader, first + i)] =
+			(i + 1) * (ssize_t) MAP_PAGE_BYTES <= copied ? first + i : 0;
 }
 
 /*
- * Fetches a group, and with it some that will be wanted next, if the last
- * ones were wanted in the order of their addresses.
+ * How many pages to fetch with one call, so that page is among them, and the
+ * first of them.  More than one if the last ones were wanted in the order of
+ * their addresses: those that will be wanted next.
  */
-static void
-fetch_group(MemoryReader *reader, uintptr_t group)
+static int
+choose_run(MemoryReader *reader, PageState state, uintptr_t page,
+		   uintptr_t *first)
 {
-	bool		upwards = is_here(reader, group - 1);
-	bool		downwards = is_here(reader, group + 1);
-	uintptr_t	first = group;
+	bool		upwards = is_here(reader, page - 1);
+	bool		downwards = is_here(reader, page + 1);
+	int			step = upwards ? 1 : -1;
+	int			most = Min(reader->run * 2, MAX_RUN);
 	int			count = 1;
 
-	if (upwards != downwards)
-	{
-		int			most = Min(reader->run * 2, MAX_RUN);
-		int			step = upwards ? 1 : -1;
+	*first = page;
+	if (state == PAGE_UNKNOWN || upwards == downwards)
+		return 1;
 
-		/* As far as slots follow each other and are not filled already. */
-		for (uintptr_t next = group + step; count < most; next += step)
-		{
-			if (bytes_of(reader, next) != bytes_of(reader, next - step) +
-				step * (ssize_t) GROUP_BYTES ||
-				is_here(reader, next) || next == 0)
-				break;
-			count++;
-			if (downwards)
-				first = next;
-		}
-	}
-	reader->run = count;
-
-	/* A run that begins where nothing is mapped ends there, too. */
-	fetch_groups(reader, first, count);
-	if (count > 1 && !is_here(reader, group))
+	/* As far as slots follow each other and are not filled already. */
+	for (uintptr_t next = page + step; count < most; next += step)
 	{
-		reader->run = 1;
-		fetch_groups(reader, group, 1);
+		if (slot_of(reader, next) != slot_of(reader, next - step) + step ||
+			is_here(reader, next) ||
+			page_map_state(&reader->map, next) != state)
+			break;
+		count++;
+		if (downwards)
+			*first = next;
 	}
+	return count;
 }
 
 /*
- * Makes granules of a group, which follow each other, readable in its slot.
- * Returns false where one of them is not mapped.
- *
- * If some are there and some are not, all are read anew, so that what is asked
- * for at once was read at once.
+ * Brings a page into its slot.  Returns false where it can't be read without
+ * costing the process memory, or not at all.
  */
 static bool
-fetch_granules(MemoryReader *reader, uintptr_t group, GranuleSet wanted)
+fetch_page(MemoryReader *reader, uintptr_t page)
 {
-	PageGroup  *slot = slot_of(reader, group);
-	int			first = pg_rightmost_one_pos64(wanted);
-	int			count = pg_leftmost_one_pos64(wanted) + 1 - first;
-	Size		offset = first * GRANULE_BYTES;
-	ssize_t		length = count * GRANULE_BYTES;
+	PageState	state = page_map_state(&reader->map, page);
+	uintptr_t	first;
 
-	if (slot->group != group || !slot->complete)
+	if (state == PAGE_SWAPPED)
 	{
-		fetch_group(reader, group);
-		if (slot->group != group)
+		reader->error = EAGAIN;
+		return false;
+	}
+	if (state == PAGE_ABSENT)
+	{
+		int			slot = slot_of(reader, page);
+
+		reader->pages[slot] = 0;
+		if (!mapped_file_read(reader->pid, page << MAP_PAGE_SHIFT,
+							  bytes_of(reader, page), MAP_PAGE_BYTES))
 		{
-			if (reader->error != EFAULT)
-				return false;	/* no such process, or not permitted */
-			take_slot(slot, group);
-			slot->complete = true;
+			reader->error = EFAULT;
+			return false;
 		}
+		reader->pages[slot] = page;
+		return true;
 	}
 
-	if ((slot->here & wanted) == wanted)
-		return true;
-
-	/* The group is not mapped from end to end: just what is asked for. */
-	slot->here &= ~wanted;
-	if (read_range(reader, bytes_of(reader, group) + offset,
-				   (group << GROUP_SHIFT) + offset, length) != length)
-		return false;
-	slot->here |= wanted;
-	return true;
+	reader->run = choose_run(reader, state, page, &first);
+	fetch_pages(reader, state, first, reader->run);
+	if (!is_here(reader, page) && reader->run > 1)
+	{
+		/* Something before it has gone since the kernel was asked. */
+		reader->run = 1;
+		fetch_pages(reader, state, page, 1);
+	}
+	return is_here(reader, page);
 }
 
 const void *
 memory_reader_map_other(MemoryReader *reader, uintptr_t address, Size len)
 {
-	uintptr_t	group = address >> GROUP_SHIFT;
-	Size		offset = address % GROUP_BYTES;
-	Size		here = Min(len, GROUP_BYTES - offset);
-	PageGroup  *slot = slot_of(reader, group);
-	char	   *bytes = bytes_of(reader, group);
-	GranuleSet	wanted;
+	uintptr_t	page = address >> MAP_PAGE_SHIFT;
+	Size		offset = address % MAP_PAGE_BYTES;
+	Size		here = Min(len, MAP_PAGE_BYTES - offset);
 	const void *rest;
 
 	Assert(len <= MEMORY_READER_MAX_MAP);
+	Assert(reader->pid != 0);
 
 	/* The first page is never mapped, and nothing may wrap around. */
-	if (group == 0 || len == 0 || address + len < address)
+	if (page == 0 || len == 0 || address + len < address)
 	{
 		reader->error = EFAULT;
 		return NULL;
 	}
-
-	wanted = granules(offset / GRANULE_BYTES,
-					  (offset + here - 1) / GRANULE_BYTES + 1);
-	if ((slot->group != group || (slot->here & wanted) != wanted) &&
-		!fetch_granules(reader, group, wanted))
+	if (!is_here(reader, page) && !fetch_page(reader, page))
 		return NULL;
 	if (here == len)
-		return bytes + offset;
+		return bytes_of(reader, page) + offset;
 
 	/*
-	 * The range goes on in the next group, whose slot is another one.  That
+	 * The range goes on in the next page, whose slot is another one.  That
 	 * call is never joined itself, so the buffer is ours.
 	 */
-	memcpy(reader->joined, bytes + offset, here);
+	memcpy(reader->joined, bytes_of(reader, page) + offset, here);
 	rest = memory_reader_map_other(reader, address + here, len - here);
 	if (rest == NULL)
 		return NULL;
@@ -391,11 +358,12 @@ memory_reader_string(MemoryReader *reader, uintptr_t address, char *buffer,
 	/* Not beyond what is needed: the next page may not be mapped. */
 	while (length < size - 1)
 	{
-		Size		step = GRANULE_BYTES - (address + length) % GRANULE_BYTES;
+		Size		step = MAP_PAGE_BYTES - (address + length) % MAP_PAGE_BYTES;
 		const char *from;
 		const char *end;
 
 		step = Min(step, size - 1 - length);
+		step = Min(step, MEMORY_READER_MAX_MAP);
 		from = memory_reader_map(reader, address + length, step);
 		if (from == NULL)
 			return -1;

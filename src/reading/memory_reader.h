@@ -5,12 +5,14 @@
  *
  * Knows processes and pages, not memory contexts.  A reader of this process
  * hands out the addresses themselves; a reader of another one copies pages
- * with process_vm_readv(2) into a cache of a fixed size.  The other
- * process executes nothing, takes no lock and is not interrupted.
+ * into a cache of a fixed size.  The other process executes nothing, takes no
+ * lock and is not interrupted, and has afterwards the memory that it had
+ * before: a page that is not in RAM is not read.
  *
- * Nothing here raises an error, except that memory_reader_open can run out of
- * memory.  What cannot be read is NULL or false, and memory_reader_errno says
- * why.
+ * memory_reader_open can run out of memory.  Reading another process can raise
+ * the error that this process has too many files open.  Nothing else here
+ * raises an error: what cannot be read is NULL or false, and
+ * memory_reader_errno says why.
  *
  *-------------------------------------------------------------------------
  */
@@ -57,13 +59,22 @@ extern MemoryReader *memory_reader_open(MemoryReaderUse use);
  */
 extern void memory_reader_attach(MemoryReader *reader, int pid);
 
+/*
+ * The look is over: closes the files of the process.  To be called after an
+ * error, too.  Nothing can be read before the next attach.
+ */
+extern void memory_reader_detach(MemoryReader *reader);
+
 /* Forgets what is cached, so that what follows is read anew. */
 extern void memory_reader_forget(MemoryReader *reader);
 
 /* Whether this reader reads the calling process. */
 extern bool memory_reader_is_self(const MemoryReader *reader);
 
-/* The errno of the last read that failed, or 0. */
+/*
+ * The errno of the last read that failed, or 0.  EFAULT where nothing is,
+ * EAGAIN where reading would bring a page back from swap.
+ */
 extern int	memory_reader_errno(const MemoryReader *reader);
 
 /*
@@ -79,7 +90,7 @@ extern void memory_reader_permit_server(void);
  */
 extern bool memory_reader_is_constant(uintptr_t address);
 
-/* How many system calls the reader has made: for tests and benchmarks. */
+/* How many system calls of the reader have read pages: for tests. */
 extern uint64 memory_reader_calls(const MemoryReader *reader);
 
 /*
