@@ -14,6 +14,8 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "miscadmin.h"
+
 #include "reading/process_memory.h"
 
 /* Both files have some 1,500 bytes; lines behind these are not ours. */
@@ -80,26 +82,65 @@ process_memory_read(int pid, ProcessMemory *memory)
 	return memory->anon_bytes >= 0;
 }
 
+/*
+ * Out of /proc/<pid>/statm, in bytes: anonymous memory in RAM, and all private
+ * memory that can be written to, wherever it is.  Returns false where there
+ * is none.
+ */
+static bool
+read_statm(int pid, int64 *anon_bytes, int64 *private_bytes)
+{
+	static long page_bytes = 0;
+	char		text[PROC_FILE_BYTES];
+	char	   *at = text;
+	int64		pages[6];
+
+	/* All, in RAM, of files or shared in RAM, code, nothing, private. */
+	if (!read_proc_file(pid, "statm", text))
+		return false;
+	for (int i = 0; i < lengthof(pages); i++)
+	{
+		char	   *from = at;
+
+		pages[i] = strtol(from, &at, 10);
+		if (at == from)
+			return false;
+	}
+	if (pages[1] < pages[2])
+		return false;
+	if (page_bytes == 0)
+		page_bytes = sysconf(_SC_PAGESIZE);
+	*anon_bytes = (pages[1] - pages[2]) * page_bytes;
+	*private_bytes = pages[5] * page_bytes;
+	return true;
+}
+
 int64
 process_memory_anon_bytes(int pid)
 {
-	static int64 page_bytes = 0;
-	char		text[PROC_FILE_BYTES];
-	char	   *at = text;
-	int64		resident;
-	int64		shared;
+	int64		anon_bytes;
+	int64		private_bytes;
 
-	/* All of it, what is in RAM, and what of that is of files or shared. */
-	if (!read_proc_file(pid, "statm", text))
+	if (!read_statm(pid, &anon_bytes, &private_bytes))
 		return -1;
-	(void) strtol(at, &at, 10);
-	resident = strtol(at, &at, 10);
-	shared = strtol(at, &at, 10);
-	if (at == text || resident < shared)
+	return anon_bytes;
+}
+
+int64
+process_memory_own_bytes(int64 interesting)
+{
+	int64		anon_bytes;
+	int64		private_bytes;
+	ProcessMemory memory;
+
+	if (!read_statm(MyProcPid, &anon_bytes, &private_bytes))
 		return -1;
-	if (page_bytes == 0)
-		page_bytes = sysconf(_SC_PAGESIZE);
-	return (resident - shared) * page_bytes;
+
+	/* Also with all that it may have in swap it is below. */
+	if (Max(anon_bytes, private_bytes) <= interesting ||
+		!process_memory_read(MyProcPid, &memory))
+		return anon_bytes;
+	return memory.anon_bytes + Max(memory.swap_bytes, 0);
 }
 
 /* The sum of two figures, -1 if either is not known. */

@@ -43,6 +43,15 @@ extern bool process_memory_read(int pid, ProcessMemory *memory);
 extern int64 process_memory_anon_bytes(int pid);
 
 /*
+ * Anonymous memory of the calling process in RAM and in swap, in bytes, -1
+ * where it is not told: for who wants to know whether it is above interesting,
+ * and asks often.  Swap is told in status only; it is left out where RAM and
+ * swap together can't be above that.  No allocation, no error; may run in
+ * callbacks.
+ */
+extern int64 process_memory_own_bytes(int64 interesting);
+
+/*
  * Reads /proc/<pid>/smaps_rollup, for which the kernel visits all pages of
  * the process: milliseconds for gigabytes of shared buffers.  Returns false,
  * with all figures -1, where it can't be read.  No allocation, no error.

@@ -18,6 +18,8 @@
 #include "miscadmin.h"
 #include "tcop/pquery.h"
 #include "utils/memutils.h"
+#include "utils/plancache.h"
+#include "utils/portal.h"
 
 #include "reading/context_walk.h"
 #include "reading/malloc_heap.h"
@@ -48,7 +50,7 @@ static GroupSlot group_slots[GROUP_SLOTS];
 static uint32 group_round = 0;
 
 /* As many subtrees can be left out of a measurement. */
-#define LEFT_OUT		8
+#define LEFT_OUT		12
 
 /* What a walk over the own tree adds up. */
 typedef struct MeasureWalk
@@ -60,6 +62,8 @@ typedef struct MeasureWalk
 	int			skip_below;		/* deeper levels belong to a skipped subtree */
 	int			left_out_count;
 	uintptr_t	left_out[LEFT_OUT]; /* roots of subtrees that are skipped */
+	int64		left_out_bytes; /* which these hold */
+	uintptr_t	unnamed_statement;	/* context of its source, 0: none seen */
 } MeasureWalk;
 
 /*
@@ -143,6 +147,8 @@ begin_measure(void *arg)
 
 	memset(walk->measure, 0, sizeof(SessionMeasure));
 	walk->skip_below = 0;
+	walk->left_out_bytes = 0;
+	walk->unnamed_statement = 0;
 	walk->last_group = NULL;
 	statement_owners_begin(&walk->owners);
 	if (walk->with_groups)
@@ -157,7 +163,10 @@ add_to_measure(const ContextNode *node, void *arg)
 	if (walk->skip_below > 0)
 	{
 		if (node->level > walk->skip_below)
+		{
+			walk->left_out_bytes += node->total_bytes;
 			return;
+		}
 		walk->skip_below = 0;
 	}
 	if (node->level <= 3)
@@ -167,10 +176,16 @@ add_to_measure(const ContextNode *node, void *arg)
 			if (node->address == walk->left_out[i])
 			{
 				walk->skip_below = node->level;
+				walk->left_out_bytes += node->total_bytes;
 				return;
 			}
 		}
 	}
+
+	/* Its query tree has a name of its own, see leave_out_unnamed_statement. */
+	if (node->level == 4 && node->name[0] == 'u' &&
+		strcmp(node->name, "unnamed prepared statement") == 0)
+		walk->unnamed_statement = node->parent;
 
 	walk->measure->contexts++;
 	walk->measure->bytes += node->total_bytes;
@@ -185,6 +200,91 @@ leave_out(MeasureWalk *walk, MemoryContext context)
 	Assert(walk->left_out_count < LEFT_OUT);
 	if (context != NULL)
 		walk->left_out[walk->left_out_count++] = (uintptr_t) context;
+}
+
+/*
+ * A portal that is executed or will not be named again: its contexts, with
+ * parameters and the executor below, and a plan that was made for it alone.  A
+ * generic plan is the statement's too, and stays.
+ */
+static void
+leave_out_portal(MeasureWalk *walk, Portal portal)
+{
+	if (portal == NULL)
+		return;
+	leave_out(walk, portal->portalContext);
+	leave_out(walk, portal->holdContext);
+	if (portal->cplan != NULL && portal->cplan->refcount == 1)
+		leave_out(walk, portal->cplan->context);
+}
+
+/*
+ * The CachedPlanSource that has this context, NULL if there is none.
+ * CreateCachedPlan allocates it first of all, so it lies in the context's
+ * first block, and it has pointers that no other bytes have.
+ */
+static CachedPlanSource *
+source_of_context(MemoryContext context)
+{
+	for (Size at = MAXALIGN(sizeof(MemoryContextData));
+		 at + sizeof(CachedPlanSource) <= ALLOCSET_SMALL_INITSIZE;
+		 at += MAXIMUM_ALIGNOF)
+	{
+		CachedPlanSource *source;
+
+		source = (CachedPlanSource *) ((char *) context + at);
+		if (source->magic == CACHEDPLANSOURCE_MAGIC &&
+			source->context == context &&
+			source->query_string == context->ident)
+			return source;
+	}
+	return NULL;
+}
+
+static int
+count_contexts(MemoryContext context)
+{
+	int			count = 1;
+
+	for (MemoryContext child = context->firstchild; child != NULL;
+		 child = child->nextchild)
+		count += count_contexts(child);
+	return count;
+}
+
+/* Takes a part of the cached plans out of a measurement that has it. */
+static void
+take_out(MeasureWalk *walk, MemoryContext context)
+{
+	SessionMeasure *measure = walk->measure;
+	int64		bytes = MemoryContextMemAllocated(context, true);
+
+	measure->contexts -= count_contexts(context);
+	measure->bytes -= bytes;
+	measure->category_bytes[CATEGORY_CACHED_PLANS] -= bytes;
+	walk->left_out_bytes += bytes;
+	leave_out(walk, context);
+}
+
+/*
+ * The protocol's unnamed statement.  PostgreSQL keeps it, with its text, its
+ * query tree and a generic plan, beside prepared statements, until the next
+ * Parse or simple query: so the text of one large INSERT is there while the
+ * session is idle, and is gone with its next command.  Nothing public tells
+ * which one it is, but exec_parse_message gives the context of its query tree
+ * a name that no prepared statement's has.  (One that was analyzed anew,
+ * because a table has changed since its Parse, has not, and is retained.)
+ */
+static void
+leave_out_unnamed_statement(MeasureWalk *walk)
+{
+	MemoryContext context = (MemoryContext) walk->unnamed_statement;
+	CachedPlanSource *source = source_of_context(context);
+
+	take_out(walk, context);
+	if (source != NULL && source->gplan != NULL &&
+		source->gplan->context->parent == context->parent)
+		take_out(walk, source->gplan->context);
 }
 
 static void
@@ -207,17 +307,6 @@ find_largest(SessionMeasure *measure)
 	}
 }
 
-/* Anonymous memory and swap of this process, -1 if not known. */
-static int64
-process_bytes_now(void)
-{
-	ProcessMemory memory;
-
-	if (!process_memory_read(MyProcPid, &memory))
-		return -1;
-	return memory.anon_bytes + Max(memory.swap_bytes, 0);
-}
-
 void
 session_measure(SessionMeasure *measure, bool in_command, bool with_groups)
 {
@@ -229,30 +318,35 @@ session_measure(SessionMeasure *measure, bool in_command, bool with_groups)
 	int64		process_bytes = -1;
 	bool		process_is_over = false;
 
-	if (process_threshold >= 0)
-	{
-		process_bytes = process_bytes_now();
-		process_is_over = process_bytes > process_threshold;
-	}
-
 	/*
 	 * What goes with the statement, or has begun to.  PostmasterContext is
 	 * there until a connection is complete.
 	 */
 	leave_out(&walk, MessageContext);
 	leave_out(&walk, PostmasterContext);
+	leave_out_portal(&walk, GetPortalByName(""));
 	if (in_command)
 	{
 		leave_out(&walk, TopTransactionContext);
-		if (ActivePortal != NULL)
-			leave_out(&walk, ActivePortal->portalContext);
+		leave_out_portal(&walk, ActivePortal);
 	}
 
 	context_walk(memory_reader_self(), &visitor);
+	if (walk.unnamed_statement != 0)
+		leave_out_unnamed_statement(&walk);
+
+	if (process_threshold >= 0)
+	{
+		process_bytes = process_memory_own_bytes(process_threshold);
+		if (process_bytes >= 0)
+			process_bytes = Max(process_bytes - walk.left_out_bytes, 0);
+		process_is_over = process_bytes > process_threshold;
+	}
 	if (with_groups || process_is_over ||
 		(context_threshold >= 0 && measure->bytes > context_threshold) ||
 		(session_threshold >= 0 && measure->bytes > session_threshold))
 	{
+		/* What was only found by the first walk is skipped by this one. */
 		walk.with_groups = true;
 		context_walk(memory_reader_self(), &visitor);
 		find_largest(measure);

@@ -128,12 +128,20 @@ sub _message
 	return $type . pack('N', 4 + length $body) . $body;
 }
 
+# The message of a simple query.
+sub simple
+{
+	my ($query) = @_;
+
+	return _message('Q', "$query\0");
+}
+
 # A simple query, and its response.
 sub query
 {
 	my ($self, $query) = @_;
 
-	$self->_write(_message('Q', "$query\0"));
+	$self->_write(simple($query));
 	return $self->response;
 }
 
@@ -145,6 +153,27 @@ sub extended
 	return _message('P', "\0$query\0" . pack('n', 0))
 	  . _message('B', "\0\0" . pack('n3', 0, 0, 0))
 	  . _message('E', "\0" . pack('N', 0));
+}
+
+# The messages one by one: of a statement with a name, '' for the unnamed one, with
+# text parameters, in the unnamed portal.
+sub parse
+{
+	my ($name, $query) = @_;
+
+	return _message('P', "$name\0$query\0" . pack('n', 0));
+}
+
+sub execute
+{
+	my ($name, @parameters) = @_;
+
+	return _message(
+		'B',
+		"\0$name\0"
+		  . pack('n2', 0, scalar @parameters)
+		  . join('', map { pack('N', length) . $_ } @parameters)
+		  . pack('n', 0)) . _message('E', "\0" . pack('N', 0));
 }
 
 sub sync
