@@ -32,11 +32,13 @@ OBJS = \
 	src/functions/events.o \
 	src/functions/explain_option.o \
 	src/functions/foreign_text.o \
+	src/functions/history.o \
 	src/functions/idents.o \
 	src/functions/observed_process.o \
 	src/functions/permission.o \
 	src/functions/process.o \
 	src/functions/sample.o \
+	src/functions/server.o \
 	src/functions/sessions.o \
 	src/functions/snapshot.o \
 	src/functions/statements.o \
@@ -70,7 +72,12 @@ OBJS = \
 	src/session/statement_table.o \
 	src/session/tell.o \
 	src/session/trim.o \
-	src/session/watch.o
+	src/session/watch.o \
+	src/watcher/processes.o \
+	src/watcher/recorder.o \
+	src/watcher/server_memory.o \
+	src/watcher/watched.o \
+	src/watcher/watcher.o
 PG_CPPFLAGS = -I$(srcdir)/src
 PGFILEDESC = "pg_session_memory - memory of every session, from SQL"
 

@@ -554,3 +554,194 @@ LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED COST 100000 ROWS 60;
 
 COMMENT ON FUNCTION pg_session_memory_sample(integer, interval, integer) IS
 'memory of a server process now and every so often, in bytes, until it ends or count rows were made; in the select list each row comes when it is made; other roles'' sessions need pg_read_all_stats';
+
+--
+-- The whole server, now and before
+--
+
+CREATE FUNCTION pg_session_memory_get_server(
+    OUT total_bytes bigint,
+    OUT available_bytes bigint,
+    OUT swap_bytes bigint,
+    OUT limit_source text,
+    OUT sessions integer,
+    OUT active integer,
+    OUT anon_bytes bigint,
+    OUT shared_memory_bytes bigint)
+RETURNS record
+AS 'MODULE_PATHNAME', 'pg_session_memory_get_server'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED COST 10000;
+
+COMMENT ON FUNCTION pg_session_memory_get_server() IS
+'the memory of the whole server, for the view pg_session_memory_server';
+
+CREATE VIEW pg_session_memory_server AS
+SELECT
+    total_bytes,
+    available_bytes,
+    swap_bytes,
+    limit_source,
+    sessions,
+    active,
+    anon_bytes,
+    shared_memory_bytes
+FROM pg_session_memory_get_server();
+
+COMMENT ON VIEW pg_session_memory_server IS
+'one row: how much memory the server has and can still have, in bytes; for everybody';
+COMMENT ON COLUMN pg_session_memory_server.total_bytes IS
+'the most that the server can have: the limit of its control group, or the machine''s memory';
+COMMENT ON COLUMN pg_session_memory_server.available_bytes IS
+'what of that is free or can be made free without swapping';
+COMMENT ON COLUMN pg_session_memory_server.swap_bytes IS
+'what could go to swap beyond that';
+COMMENT ON COLUMN pg_session_memory_server.limit_source IS
+'which limit that is: "machine", or the name of a control group';
+COMMENT ON COLUMN pg_session_memory_server.sessions IS
+'client backends';
+COMMENT ON COLUMN pg_session_memory_server.active IS
+'client backends that run a statement';
+COMMENT ON COLUMN pg_session_memory_server.anon_bytes IS
+'anonymous memory in RAM of all processes of the server';
+COMMENT ON COLUMN pg_session_memory_server.shared_memory_bytes IS
+'size of the server''s main shared memory, touched or not';
+
+GRANT SELECT ON pg_session_memory_server TO PUBLIC;
+
+CREATE FUNCTION pg_session_memory_get_history(
+    OUT at timestamptz,
+    OUT reason text,
+    OUT available_bytes bigint,
+    OUT total_bytes bigint,
+    OUT anon_bytes bigint,
+    OUT sessions integer,
+    OUT active integer,
+    OUT largest_pid integer,
+    OUT largest_bytes bigint,
+    OUT catalog_cache_bytes bigint,
+    OUT cached_plan_bytes bigint,
+    OUT function_bytes bigint,
+    OUT cursor_bytes bigint,
+    OUT transaction_bytes bigint,
+    OUT execution_bytes bigint,
+    OUT temp_table_bytes bigint,
+    OUT replication_bytes bigint,
+    OUT base_bytes bigint,
+    OUT other_bytes bigint,
+    OUT oom_kills bigint,
+    OUT before_restart boolean)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'pg_session_memory_get_history'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED COST 10000 ROWS 1000;
+
+COMMENT ON FUNCTION pg_session_memory_get_history() IS
+'samples of the recorder, for the view pg_session_memory_history';
+
+CREATE VIEW pg_session_memory_history AS
+SELECT
+    at,
+    reason,
+    available_bytes,
+    total_bytes,
+    anon_bytes,
+    sessions,
+    active,
+    largest_pid,
+    largest_bytes,
+    catalog_cache_bytes,
+    cached_plan_bytes,
+    function_bytes,
+    cursor_bytes,
+    transaction_bytes,
+    execution_bytes,
+    temp_table_bytes,
+    replication_bytes,
+    base_bytes,
+    other_bytes,
+    oom_kills,
+    before_restart
+FROM pg_session_memory_get_history();
+
+COMMENT ON VIEW pg_session_memory_history IS
+'samples of the server''s memory, newest first, in bytes, also of before a restart or a crash; who is largest is NULL for who may not see that session';
+
+GRANT SELECT ON pg_session_memory_history TO PUBLIC;
+
+CREATE FUNCTION pg_session_memory_get_history_sessions(
+    OUT at timestamptz,
+    OUT pid integer,
+    OUT backend_start timestamptz,
+    OUT backend_type text,
+    OUT usename text,
+    OUT datname text,
+    OUT application_name text,
+    OUT state text,
+    OUT query_id bigint,
+    OUT query text,
+    OUT anon_bytes bigint,
+    OUT context_bytes bigint,
+    OUT catalog_cache_bytes bigint,
+    OUT cached_plan_bytes bigint,
+    OUT function_bytes bigint,
+    OUT cursor_bytes bigint,
+    OUT transaction_bytes bigint,
+    OUT execution_bytes bigint,
+    OUT temp_table_bytes bigint,
+    OUT replication_bytes bigint,
+    OUT base_bytes bigint,
+    OUT other_bytes bigint,
+    OUT largest_context text,
+    OUT largest_context_bytes bigint,
+    OUT leader_pid integer,
+    OUT before_restart boolean)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'pg_session_memory_get_history_sessions'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED COST 10000 ROWS 10000;
+
+COMMENT ON FUNCTION pg_session_memory_get_history_sessions() IS
+'the largest processes of the recorder''s samples, for the view pg_session_memory_history_sessions';
+
+CREATE VIEW pg_session_memory_history_sessions AS
+SELECT
+    at,
+    pid,
+    backend_start,
+    backend_type,
+    usename,
+    datname,
+    application_name,
+    state,
+    query_id,
+    query,
+    anon_bytes,
+    context_bytes,
+    catalog_cache_bytes,
+    cached_plan_bytes,
+    function_bytes,
+    cursor_bytes,
+    transaction_bytes,
+    execution_bytes,
+    temp_table_bytes,
+    replication_bytes,
+    base_bytes,
+    other_bytes,
+    largest_context,
+    largest_context_bytes,
+    leader_pid,
+    before_restart
+FROM pg_session_memory_get_history_sessions();
+
+COMMENT ON VIEW pg_session_memory_history_sessions IS
+'the ten largest processes of each sample, newest sample and largest process first, in bytes; figures and statements of other roles'' sessions only with pg_read_all_stats';
+
+GRANT SELECT ON pg_session_memory_history_sessions TO PUBLIC;
+
+CREATE FUNCTION pg_session_memory_reset_history()
+RETURNS void
+AS 'MODULE_PATHNAME', 'pg_session_memory_reset_history'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+
+REVOKE ALL ON FUNCTION pg_session_memory_reset_history() FROM PUBLIC;
+
+COMMENT ON FUNCTION pg_session_memory_reset_history() IS
+'forgets all samples of the recorder; for superusers and whom they grant it';

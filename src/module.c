@@ -28,6 +28,8 @@
 #include "session/statement_table.h"
 #include "session/watch.h"
 #include "settings.h"
+#include "watcher/watched.h"
+#include "watcher/watcher.h"
 
 PG_MODULE_MAGIC;
 
@@ -46,6 +48,9 @@ int			setting_statement_threshold = -1;
 int			setting_track_statements = TRACK_STATEMENTS_TOP;
 int			setting_statement_floor = 1024;
 int			setting_max_statements = 1000;
+int			setting_watch_interval = 1000;
+int			setting_record_interval = 10 * 1000;
+int			setting_record_size = 16 * 1024;
 int			setting_status = SESSION_OK;
 
 bool		module_is_preloaded = false;
@@ -102,6 +107,7 @@ _PG_init(void)
 		shmem_request_hook = request_shared_memory;
 		previous_shmem_startup_hook = shmem_startup_hook;
 		shmem_startup_hook = start_shared_memory;
+		watcher_register();
 	}
 }
 
@@ -113,6 +119,7 @@ request_shared_memory(void)
 
 	RequestAddinShmemSpace(session_slot_shmem_size());
 	RequestAddinShmemSpace(event_ring_shmem_size());
+	RequestAddinShmemSpace(watched_shmem_size());
 	RequestNamedLWLockTranche(EVENT_RING_TRANCHE, 1);
 	RequestAddinShmemSpace(statement_table_shmem_size());
 	RequestNamedLWLockTranche(STATEMENT_TABLE_TRANCHE, 1);
@@ -128,6 +135,7 @@ start_shared_memory(void)
 	session_slot_shmem_startup();
 	event_ring_shmem_startup();
 	statement_table_shmem_startup();
+	watched_shmem_startup();
 	LWLockRelease(AddinShmemInitLock);
 }
 
@@ -282,6 +290,31 @@ define_settings(void)
 							1000, 0, 1000000,
 							module_is_preloaded ? PGC_POSTMASTER : PGC_SIGHUP,
 							0,
+							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("pg_session_memory.watch_interval",
+							"Sets how often the watcher looks at running statements.",
+							"0 leaves them alone; then what a statement takes is known when it is over.",
+							&setting_watch_interval,
+							1000, 0, 24 * 60 * 60 * 1000,
+							PGC_SIGHUP, GUC_UNIT_MS,
+							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("pg_session_memory.record_interval",
+							"Sets how often the watcher adds a sample to the history of the server's memory.",
+							"It adds more when memory gets short. 0 keeps no history.",
+							&setting_record_interval,
+							10 * 1000, 0, 24 * 60 * 60 * 1000,
+							PGC_SIGHUP, GUC_UNIT_MS,
+							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("pg_session_memory.record_size",
+							"Sets the size of the file with the history of the server's memory.",
+							"The oldest samples make room for new ones.",
+							&setting_record_size,
+							16 * 1024, 256, 1024 * 1024,
+							module_is_preloaded ? PGC_POSTMASTER : PGC_SIGHUP,
+							GUC_UNIT_KB,
 							NULL, NULL, NULL);
 
 	/* The server sets it, and reports it to the client when it changes. */

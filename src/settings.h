@@ -38,6 +38,9 @@ extern int	setting_statement_threshold;	/* kB, -1 off */
 extern int	setting_track_statements;	/* TrackStatements */
 extern int	setting_statement_floor;	/* kB */
 extern int	setting_max_statements; /* entries of the statement table */
+extern int	setting_watch_interval; /* milliseconds, 0 off */
+extern int	setting_record_interval;	/* milliseconds, 0 off */
+extern int	setting_record_size;	/* kB */
 extern int	setting_status;		/* SessionStatus, as reported */
 
 /* Bytes of a threshold setting, which is in kB; -1 where it is off. */

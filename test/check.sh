@@ -135,12 +135,33 @@ run_memory_reader()
 		private_run env ASAN_OPTIONS=detect_leaks=0 ./memory_reader_test
 }
 
+# run_alone NAME SOURCE...: compiles test/NAME.c with what it tests, without a
+# server, and runs it in an empty directory.
+run_alone()
+{
+	local name=$1 directory=$PRIVATE_DIR/$1
+
+	shift
+	cd "$PRIVATE_TREE" && private_run mkdir "$directory" &&
+		private_run gcc -g -O1 -Wall -D_GNU_SOURCE \
+			-fsanitize=address,undefined -fno-sanitize-recover=undefined \
+			-Isrc -I "$("$PRIVATE_PG_CONFIG" --includedir-server)" \
+			-o "$PRIVATE_TREE/$name" "test/$name.c" "$@" \
+			-L "$("$PRIVATE_PG_CONFIG" --pkglibdir)" -lpgcommon -lpgport &&
+		private_run env ASAN_OPTIONS=detect_leaks=0 \
+			"./$name" "$directory"
+}
+
 check_build()
 {
 	heading "Build for PostgreSQL $PG_MAJOR"
 	check "builds without a warning" build_without_warning
 	check "memory_reader reads what is there, and nothing else" \
 		run_memory_reader
+	check "server_memory finds the limit that holds" \
+		run_alone server_memory_test src/watcher/server_memory.c
+	check "recorder gives back what it was given, whatever happens to its file" \
+		run_alone recorder_test src/watcher/recorder.c
 }
 
 # ---------------------------------------------------------------------------

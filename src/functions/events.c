@@ -31,7 +31,8 @@ static const char *const kind_names[] = {
 	[EVENT_FELL] = "fell",
 	[EVENT_TRIMMED] = "trimmed",
 	[EVENT_RECYCLED] = "recycled",
-	[EVENT_STATEMENT] = "statement"
+	[EVENT_STATEMENT] = "statement",
+	[EVENT_RESTARTED] = "restarted"
 };
 
 static Datum

@@ -18,6 +18,7 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#include "functions/category_columns.h"
 #include "functions/permission.h"
 #include "functions/tuple_writer.h"
 #include "reading/context_walk.h"
@@ -51,20 +52,6 @@ typedef struct MeasureRow
 	bool	   *nulls;
 	int			column;			/* the next one */
 } MeasureRow;
-
-/* The order of the columns. */
-static const ContextCategory category_columns[CONTEXT_CATEGORY_COUNT] = {
-	CATEGORY_CATALOG_CACHE,
-	CATEGORY_CACHED_PLANS,
-	CATEGORY_FUNCTIONS,
-	CATEGORY_CURSORS,
-	CATEGORY_TRANSACTION,
-	CATEGORY_EXECUTION,
-	CATEGORY_TEMP_TABLES,
-	CATEGORY_REPLICATION,
-	CATEGORY_BASE,
-	CATEGORY_OTHER
-};
 
 static void
 begin_totals(void *arg)

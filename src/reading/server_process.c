@@ -35,6 +35,7 @@ read_slot(volatile PgBackendStatus *status, int slot, ServerProcess *process)
 		process->start = status->st_proc_start_timestamp;
 		process->userid = status->st_userid;
 		process->databaseid = status->st_databaseid;
+		process->type = status->st_backendType;
 		process->state = status->st_state;
 		pgstat_end_read_activity(status, after);
 

@@ -19,6 +19,7 @@ typedef struct ServerProcess
 	TimestampTz start;			/* backend_start of pg_stat_activity */
 	Oid			userid;			/* InvalidOid: no session, or no user yet */
 	Oid			databaseid;
+	BackendType type;
 	BackendState state;
 } ServerProcess;
 

@@ -54,35 +54,36 @@ event_ring_shmem_startup(void)
 }
 
 /* Too large for the stack of a callback. */
-static MemoryEvent event;
+static MemoryEvent own_event;
 
 /* An event about the calling session, but for the statement. */
 static void
 fill_event(EventKind kind, int64 bytes, int64 threshold_bytes,
 		   int64 session_bytes)
 {
-	memset(&event, 0, sizeof(event));
-	event.at = GetCurrentTimestamp();
-	event.backend_start = MyStartTimestamp;
-	event.pid = MyProcPid;
-	event.userid = MyBEEntry != NULL ? MyBEEntry->st_userid : InvalidOid;
-	event.kind = kind;
-	event.bytes = bytes;
-	event.threshold_bytes = threshold_bytes;
-	event.session_bytes = session_bytes;
-	session_names(&event.usename, &event.datname);
+	memset(&own_event, 0, sizeof(own_event));
+	own_event.backend_start = MyStartTimestamp;
+	own_event.pid = MyProcPid;
+	own_event.userid = MyBEEntry != NULL ? MyBEEntry->st_userid : InvalidOid;
+	own_event.kind = kind;
+	own_event.bytes = bytes;
+	own_event.threshold_bytes = threshold_bytes;
+	own_event.session_bytes = session_bytes;
+	session_names(&own_event.usename, &own_event.datname);
 	if (application_name != NULL)
-		strlcpy(NameStr(event.application_name), application_name,
+		strlcpy(NameStr(own_event.application_name), application_name,
 				NAMEDATALEN);
 }
 
-static void
-put_event(void)
+void
+event_ring_put(MemoryEvent *event)
 {
+	if (ring == NULL || setting_max_events == 0)
+		return;
+	event->at = GetCurrentTimestamp();
 	LWLockAcquire(ring->lock, LW_EXCLUSIVE);
-	event.id = ring->next_id++;
-	memcpy(&ring->events[event.id % setting_max_events], &event,
-		   sizeof(event));
+	event->id = ring->next_id++;
+	ring->events[event->id % setting_max_events] = *event;
 	LWLockRelease(ring->lock);
 }
 
@@ -93,11 +94,11 @@ event_ring_add(EventKind kind, const char *context, int64 bytes,
 	if (ring == NULL || setting_max_events == 0)
 		return;
 	fill_event(kind, bytes, threshold_bytes, session_bytes);
-	event.query_id = session_query_id();
+	own_event.query_id = session_query_id();
 	if (context != NULL)
-		strlcpy(event.context, context, SLOT_NAME_BYTES);
-	session_query_text(event.query, EVENT_QUERY_BYTES);
-	put_event();
+		strlcpy(own_event.context, context, SLOT_NAME_BYTES);
+	session_query_text(own_event.query, EVENT_QUERY_BYTES);
+	event_ring_put(&own_event);
 }
 
 void
@@ -108,10 +109,10 @@ event_ring_add_statement(int64 bytes, int64 threshold_bytes, int64 query_id,
 		return;
 	fill_event(EVENT_STATEMENT, bytes, threshold_bytes,
 			   session_slot_mine()->retained_bytes);
-	event.query_id = query_id;
+	own_event.query_id = query_id;
 	length = Min(length, EVENT_QUERY_BYTES - 1);
-	memcpy(event.query, text, length);
-	put_event();
+	memcpy(own_event.query, text, length);
+	event_ring_put(&own_event);
 }
 
 int

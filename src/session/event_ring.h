@@ -20,7 +20,8 @@ typedef enum EventKind
 	EVENT_FELL,					/* something is below its threshold again */
 	EVENT_TRIMMED,				/* memory was given back */
 	EVENT_RECYCLED,				/* the session ended itself */
-	EVENT_STATEMENT				/* a statement took much */
+	EVENT_STATEMENT,			/* a statement took much */
+	EVENT_RESTARTED				/* the server had not been shut down */
 } EventKind;
 
 #define EVENT_QUERY_BYTES	1024
@@ -68,6 +69,12 @@ extern void event_ring_add(EventKind kind, const char *context, int64 bytes,
 extern void event_ring_add_statement(int64 bytes, int64 threshold_bytes,
 									 int64 query_id, const char *text,
 									 int length);
+
+/*
+ * Adds an event about any process, of which all but id and at is filled in.
+ * Nothing where there is no ring.  Callbacks too; no error.
+ */
+extern void event_ring_put(MemoryEvent *event);
 
 /*
  * Copies all events, oldest first, into memory of the current context and

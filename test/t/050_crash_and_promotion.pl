@@ -31,7 +31,8 @@ sub check_clean
 	my ($node, $what) = @_;
 
 	is( $node->safe_psql(
-			'postgres', "SELECT count(*) FROM pg_session_memory_events;
+			'postgres', "SELECT count(*) FROM pg_session_memory_events
+				WHERE kind <> 'restarted';
 			SELECT count(*) FROM pg_session_memory_bloat;
 			SELECT count(*) FROM pg_session_memory WHERE pid <> pg_backend_pid()
 				AND num_nonnulls(retained_bytes, peak_bytes, measured_at, status,
@@ -51,8 +52,9 @@ sub check_clean
 		'5|5|0|1',
 		"$what: five new sessions, measured, not trimmed, one bloated");
 	is( $observer->query_safe(
-			'SELECT id, pid, kind FROM pg_session_memory_events'),
-		'1|' . backend_pid($sessions[0]) . '|session',
+			"SELECT pid, kind FROM pg_session_memory_events
+			WHERE kind <> 'restarted' ORDER BY id LIMIT 1"),
+		backend_pid($sessions[0]) . '|session',
 		"$what: its event is the first");
 	is( $observer->query_safe(
 			'SELECT outcome FROM pg_session_memory_trim('

@@ -35,6 +35,9 @@ my %calls = (
 	],
 	'pg_session_memory_get_bloat()' => [''],
 	'pg_session_memory_get_events()' => [''],
+	'pg_session_memory_get_history()' => [''],
+	'pg_session_memory_get_history_sessions()' => [''],
+	'pg_session_memory_get_server()' => [''],
 	'pg_session_memory_idents(integer, integer)' =>
 	  [ '', $pid, "$pid, 3", 'max_rows => 3' ],
 	'pg_session_memory_is_bloated()' => [''],
@@ -43,6 +46,7 @@ my %calls = (
 	'pg_session_memory_process(integer)' => [ '', $pid ],
 	'pg_session_memory_recycle()' => [''],
 	'pg_session_memory_reset_events()' => [''],
+	'pg_session_memory_reset_history()' => [''],
 	'pg_session_memory_reset_peak()' => [''],
 	'pg_session_memory_sample(integer, interval, integer)' =>
 	  [ "$pid, '1 ms', 2", "$pid, count => 1" ],

@@ -1,0 +1,73 @@
+/*-------------------------------------------------------------------------
+ *
+ * processes.h
+ *	  The server's processes as the watcher follows them.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PGSM_PROCESSES_H
+#define PGSM_PROCESSES_H
+
+#include "miscadmin.h"
+#include "portability/instr_time.h"
+#include "utils/backend_status.h"
+
+#include "reading/context_category.h"
+#include "watcher/recorder.h"
+
+/* A process, with what was seen of it.  Bytes; -1 where not known. */
+typedef struct FollowedProcess
+{
+	int			pid;			/* 0: the slot is not in use */
+	int			leader_pid;		/* of a parallel worker, 0: none */
+	TimestampTz backend_start;
+	BackendType type;
+	BackendState state;
+	Oid			userid;
+	Oid			databaseid;
+	TimestampTz query_start;	/* of the running statement or the last one */
+	TimestampTz state_start;
+	bool		looked_idle;	/* it was idle when anon_bytes was read */
+
+	int64		anon_bytes;		/* as it was read last */
+	int64		statement_base; /* of that, before the statement */
+	int64		statement_peak; /* the most that the statement added */
+	int64		highest_bytes;	/* the most that a sample has told of */
+
+	/* Its contexts, as they were walked last. */
+	int64		walked_at_bytes;	/* anon_bytes then, -1: never */
+	uint64		walked_at;		/* microseconds of the watcher's clock */
+	uint64		walk_took;		/* of CPU time */
+	int64		context_bytes;
+	int64		category_bytes[CONTEXT_CATEGORY_COUNT];
+	int64		largest_context_bytes;
+	char		largest_context[RECORDED_NAME_BYTES];
+} FollowedProcess;
+
+/* Sums over all processes, as of the last look. */
+typedef struct ProcessSums
+{
+	int			sessions;		/* client backends */
+	int			active;			/* those of them that run a statement */
+	int64		anon_bytes;		/* of all processes */
+	bool		new_highest;	/* one is larger by a tenth than ever told */
+} ProcessSums;
+
+/* Makes room for all processes, in TopMemoryContext.  Out of memory: ERROR. */
+extern void processes_create(void);
+
+/*
+ * Looks at all processes.  Reads the memory of those that run a statement, or
+ * have done anything since the last look, and of all others too if all is set.
+ * Publishes what running statements have added.  now is the watcher's clock.
+ * No wait; nothing but system calls that fail can go wrong.
+ */
+extern void processes_look(bool all, uint64 now, ProcessSums *sums);
+
+/*
+ * Fills in the largest processes of a sample, and sums by category, having
+ * walked the contexts of those that have changed.
+ */
+extern void processes_record(uint64 now, RecordedSample *sample);
+
+#endif							/* PGSM_PROCESSES_H */

@@ -1,0 +1,101 @@
+/*-------------------------------------------------------------------------
+ *
+ * watched.c
+ *	  What the watcher has seen, in shared memory.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "storage/shmem.h"
+#include "utils/timestamp.h"
+
+#include "pg_compat.h"
+#include "watcher/watched.h"
+
+/* A reader that meets a writer this often goes without. */
+#define READ_TRIES		1000
+
+typedef struct WatchedSlot
+{
+	pg_atomic_uint32 change_count;	/* odd while it is written */
+	WatchedProcess process;
+} WatchedSlot;
+
+typedef struct WatchedShared
+{
+	WatcherState watcher;
+	WatchedSlot slots[FLEXIBLE_ARRAY_MEMBER];
+} WatchedShared;
+
+static WatchedShared *shared = NULL;
+
+Size
+watched_shmem_size(void)
+{
+	return add_size(offsetof(WatchedShared, slots),
+					mul_size(sizeof(WatchedSlot), pgsm_process_slots()));
+}
+
+void
+watched_shmem_startup(void)
+{
+	bool		found;
+
+	shared = ShmemInitStruct("pg_session_memory watcher",
+							 watched_shmem_size(), &found);
+	if (found)
+		return;
+	memset(shared, 0, watched_shmem_size());
+	pg_atomic_init_u32(&shared->watcher.pid, 0);
+	pg_atomic_init_u64(&shared->watcher.reset_requests, 0);
+	pg_atomic_init_u64(&shared->watcher.resets_done, 0);
+	shared->watcher.run = GetCurrentTimestamp();
+	for (int i = 0; i < pgsm_process_slots(); i++)
+		pg_atomic_init_u32(&shared->slots[i].change_count, 0);
+}
+
+WatcherState *
+watcher_state(void)
+{
+	return shared == NULL ? NULL : &shared->watcher;
+}
+
+void
+watched_publish(int slot, const WatchedProcess *process)
+{
+	WatchedSlot *to = &shared->slots[slot];
+	uint32		count = pg_atomic_read_u32(&to->change_count);
+
+	/* A watcher that died while it wrote has left an odd one. */
+	pg_atomic_write_u32(&to->change_count, count | 1);
+	pg_write_barrier();
+	to->process = *process;
+	pg_write_barrier();
+	pg_atomic_write_u32(&to->change_count, (count | 1) + 1);
+}
+
+bool
+watched_read(int slot, int pid, TimestampTz backend_start,
+			 TimestampTz query_start, WatchedProcess *process)
+{
+	WatchedSlot *from;
+
+	if (shared == NULL)
+		return false;
+	from = &shared->slots[slot];
+	for (int i = 0; i < READ_TRIES; i++)
+	{
+		uint32		before = pg_atomic_read_u32(&from->change_count);
+
+		pg_read_barrier();
+		*process = from->process;
+		pg_read_barrier();
+		if (before % 2 == 0 &&
+			before == pg_atomic_read_u32(&from->change_count))
+			return process->pid == pid &&
+				process->backend_start == backend_start &&
+				process->query_start == query_start;
+	}
+	return false;
+}
