@@ -68,7 +68,7 @@ observed_process_walk(ObservedProcess *observed, ContextVisitor *visitor)
 {
 	ContextWalkResult result;
 
-	visitor->interruptible = !observed->self;
+	visitor->interruptible = true;
 	if (observed->self)
 		return context_walk(observed->reader, visitor);
 	result = context_walk_process(observed->reader, observed->process.pid,

@@ -45,14 +45,15 @@ typedef struct ContextVisitor
 	/* One context, parents before children, siblings in list order. */
 	void		(*visit) (const ContextNode *node, void *arg);
 	void	   *arg;
-	/* Whether the walk may check for interrupts: not in callbacks. */
+	/* Whether a cancel may end the walk: not in callbacks. */
 	bool		interruptible;
 } ContextVisitor;
 
 typedef enum ContextWalkResult
 {
 	WALK_EXACT,					/* the whole tree, consistent */
-	WALK_APPROXIMATE,			/* it kept changing: what could be read */
+	WALK_APPROXIMATE,			/* it kept changing: what could be read, and
+								 * some of it may be counted twice */
 	WALK_UNREADABLE				/* nothing: see memory_reader_errno */
 } ContextWalkResult;
 
@@ -60,10 +61,15 @@ typedef enum ContextWalkResult
 #define CONTEXT_WALK_MAX_CONTEXTS	10000000
 
 /*
- * Walks the tree below TopMemoryContext of the reader's process.
+ * Walks the tree below TopMemoryContext of the reader's process, at any depth
+ * in the same time for each context.
  *
- * For this process: no allocation, no error, any caller.  For another one
- * with interruptible set: raises what CHECK_FOR_INTERRUPTS raises.
+ * With interruptible set it raises what CHECK_FOR_INTERRUPTS raises, in the
+ * middle of another process's tree, at the end of the own one.  For the own
+ * tree no other error, no allocation, and without interruptible any caller.
+ * For another one that keeps changing, 16 bytes and more for each context in
+ * the current memory context, which are freed at the end; it raises what the
+ * reader raises.
  */
 extern ContextWalkResult context_walk(MemoryReader *reader,
 									  const ContextVisitor *visitor);

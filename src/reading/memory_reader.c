@@ -307,6 +307,20 @@ fetch_page(MemoryReader *reader, uintptr_t page)
 	return is_here(reader, page);
 }
 
+void
+memory_reader_forget_range(MemoryReader *reader, uintptr_t address, Size len)
+{
+	if (memory_reader_is_self(reader) || len == 0)
+		return;
+	for (uintptr_t page = address >> MAP_PAGE_SHIFT;
+		 page <= (address + len - 1) >> MAP_PAGE_SHIFT; page++)
+	{
+		if (is_here(reader, page))
+			reader->pages[slot_of(reader, page)] = 0;
+		page_map_forget_page(&reader->map, page);
+	}
+}
+
 const void *
 memory_reader_map_other(MemoryReader *reader, uintptr_t address, Size len)
 {

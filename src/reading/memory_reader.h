@@ -68,6 +68,13 @@ extern void memory_reader_detach(MemoryReader *reader);
 /* Forgets what is cached, so that what follows is read anew. */
 extern void memory_reader_forget(MemoryReader *reader);
 
+/*
+ * Forgets len bytes at address, and what is cached with them: a page and
+ * whether it is there.
+ */
+extern void memory_reader_forget_range(MemoryReader *reader,
+									   uintptr_t address, Size len);
+
 /* Whether this reader reads the calling process. */
 extern bool memory_reader_is_self(const MemoryReader *reader);
 

@@ -51,6 +51,12 @@ page_map_forget(PageMap *map)
 	map->forgotten++;
 }
 
+void
+page_map_forget_page(PageMap *map, uintptr_t page)
+{
+	map->parts[page / PAGES_A_PART % PAGE_MAP_PARTS].asked = 0;
+}
+
 #ifdef __linux__
 
 static void

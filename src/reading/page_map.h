@@ -60,6 +60,9 @@ extern void page_map_attach(PageMap *map, int pid);
 /* Forgets what is known, so that it is asked for anew. */
 extern void page_map_forget(PageMap *map);
 
+/* The same of one page, and of those around it. */
+extern void page_map_forget_page(PageMap *map, uintptr_t page);
+
 /*
  * The state of the page with this number (address / MAP_PAGE_BYTES).  Raises
  * what OpenTransientFile raises: an error where this process has far too many
