@@ -34,7 +34,7 @@ LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED ROWS 200
 SUPPORT pg_session_memory_contexts_support;
 
 COMMENT ON FUNCTION pg_session_memory_contexts(integer, integer) IS
-'memory contexts of a server process, in bytes; columns without a bit in the second argument may be NULL, the planner sets it to those that a query uses; other roles'' sessions need pg_read_all_stats';
+'memory contexts of a server process, in bytes; path has the numbers of the first 100 levels; columns without a bit in the second argument may be NULL, the planner sets it to those that a query uses; other roles'' sessions need pg_read_all_stats';
 
 CREATE FUNCTION pg_session_memory_measure(
     pid integer,

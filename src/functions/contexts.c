@@ -47,6 +47,12 @@ PG_FUNCTION_INFO_V1(pg_session_memory_contexts_support);
 /* As in PostgreSQL's mcxtfuncs.c: idents are cut to one byte less. */
 #define IDENT_DISPLAY_BYTES		1024
 
+/*
+ * A path has the numbers of so many levels, from the root on: a row of ten
+ * thousand nested savepoints is no longer than others.
+ */
+#define PATH_LEVELS				100
+
 /* The columns, in their order: see the SQL script. */
 typedef enum ContextColumn
 {
@@ -107,7 +113,9 @@ typedef struct ContextRow
 	uint32		nblocks;
 	uint32		free_chunks;
 	int			parent;			/* index in the array, -1 at the root */
-	int			number;			/* the last element of its path */
+	int			number;			/* the last element of its path; below
+								 * PATH_LEVELS the index of the row that its
+								 * path is of */
 	int			level;			/* 1 at the root */
 	uint8		kind;
 	uint8		category;
@@ -269,6 +277,8 @@ collect_context(const ContextNode *node, void *arg)
 
 	row = &collected->rows[collected->count];
 	row->parent = node->level > 1 ? collected->latest[node->level - 2] : -1;
+	if (node->level > PATH_LEVELS)
+		row->number = collected->latest[PATH_LEVELS - 1];
 	row->level = node->level;
 	row->kind = node->kind;
 	row->category = node->category;
@@ -336,8 +346,9 @@ number_rows(ContextRows *collected)
 	{
 		ContextRow *row = &collected->rows[i];
 
-		order[next[row->level]] = i;
-		row->number = ++next[row->level];
+		order[next[row->level]++] = i;
+		if (row->level <= PATH_LEVELS)
+			row->number = next[row->level];
 	}
 
 	/* Children stand behind their parents: backwards, sums are complete. */
@@ -352,20 +363,26 @@ number_rows(ContextRows *collected)
 }
 
 /*
- * The path of a row into the array, which has room for it and may have that
- * of a sibling: then only the last element differs.
+ * The path of a row into the array, which has room for it and has that of
+ * *last, if that is not NULL: of a sibling only the last element differs.
  */
 static void
 fill_path(const ContextRows *collected, const ContextRow *row,
-		  bool is_sibling, ArrayType *path)
+		  const ContextRow **last, ArrayType *path)
 {
 	int32	   *elements = (int32 *) ARR_DATA_PTR(path);
 
-	if (is_sibling)
+	if (row->level > PATH_LEVELS)
+		row = &collected->rows[row->number];
+	if (row == *last)
+		return;
+	if (*last != NULL && (*last)->parent == row->parent)
 	{
 		elements[row->level - 1] = row->number;
+		*last = row;
 		return;
 	}
+	*last = row;
 	SET_VARSIZE(path, ARR_OVERHEAD_NONULLS(1) + row->level * sizeof(int32));
 	ARR_DIMS(path)[0] = row->level;
 	for (;;)
@@ -394,6 +411,7 @@ put_rows(ContextRows *collected, bool approximate, ReturnSetInfo *rsinfo)
 	uint32		columns = collected->columns;
 	text	   *kinds[CONTEXT_KIND_COUNT] = {NULL};
 	text	   *categories[CONTEXT_CATEGORY_COUNT] = {NULL};
+	const ContextRow *path_of = NULL;
 	TupleWriter writer;
 	ArrayType  *path;
 
@@ -410,7 +428,7 @@ put_rows(ContextRows *collected, bool approximate, ReturnSetInfo *rsinfo)
 	}
 
 	path = palloc(ARR_OVERHEAD_NONULLS(1) +
-				  collected->levels * sizeof(int32));
+				  Min(collected->levels, PATH_LEVELS) * sizeof(int32));
 	path->ndim = 1;
 	path->dataoffset = 0;
 	path->elemtype = INT4OID;
@@ -432,9 +450,7 @@ put_rows(ContextRows *collected, bool approximate, ReturnSetInfo *rsinfo)
 		if (columns & BIT(COLUMN_PARENT) && row->parent >= 0)
 			parent = collected->rows[row->parent].name;
 		if (columns & BIT(COLUMN_PATH))
-			fill_path(collected, row, i > 0 &&
-					  row->parent == collected->rows[order[i - 1]].parent,
-					  path);
+			fill_path(collected, row, &path_of, path);
 		tuple_writer_begin(&writer, (name ? VARSIZE(name) : 0) +
 						   (row->ident ? VARSIZE(row->ident) : 0) +
 						   (parent ? VARSIZE(parent) : 0) +
