@@ -219,8 +219,14 @@ cmp_ok(
 	abs($amount * 1024 - $row->{anon_bytes} - $row->{swap_bytes}),
 	'<', 256 * 1024,
 	'process: what, how much, and the threshold');
-like($reports->[0]{hint}, qr/outside of all memory contexts/,
-	'process: the hint says that contexts do not explain it');
+SKIP:
+{
+	# So it is where a server has no assertions and the usual libraries.
+	skip 'most of what a new session holds is in its contexts', 1
+	  if $row->{retained_bytes} > $row->{anon_bytes} / 2;
+	like($reports->[0]{hint}, qr/outside of all memory contexts/,
+		'process: the hint says that contexts do not explain it');
+}
 
 new_session();
 $session->query_safe("SET pg_session_memory.process_threshold = '30MB'");

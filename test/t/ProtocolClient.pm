@@ -5,15 +5,27 @@ package ProtocolClient;
 use strict;
 use warnings;
 
+use IO::Socket::UNIX;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
+
+# Minor versions of before 2025 have no raw_connect.
+sub _connect
+{
+	my ($node) = @_;
+
+	return $node->raw_connect if $node->can('raw_connect');
+	my $path = $node->host . '/.s.PGSQL.' . $node->port;
+	return IO::Socket::UNIX->new(Type => SOCK_STREAM, Peer => $path)
+	  // die "could not connect to $path: $!";
+}
 
 # Connects as the user to a database of the node.
 sub new
 {
 	my ($class, $node, $user, $database) = @_;
 	my $self = bless {
-		socket => $node->raw_connect,
+		socket => _connect($node),
 		parameters => {},
 		buffer => ''
 	}, $class;

@@ -54,7 +54,37 @@ sub open_session
 	$parameters{extra_params} = [ '-U', $user ] if defined $user;
 	my $session = $node->background_psql($database // 'postgres', %parameters);
 	$session->set_query_timer_restart();
+	# Minor versions of before 2025 take what psql prints of a query without
+	# rows for its result, and may miss its errors.
+	bless $session, 'SessionMemoryTest::Session'
+	  unless exists $session->{query_cnt};
 	return $session;
+}
+
+# A session whose query() waits for the end of what psql prints on both sides,
+# as PostgreSQL's own does by now.
+package SessionMemoryTest::Session
+{
+	our @ISA = ('PostgreSQL::Test::BackgroundPsql');
+
+	sub query
+	{
+		my ($self, $query) = @_;
+		my $end = 'end of query ' . $self->{own_count}++;
+		my $there = qr/(^|\n)$end\r?\n/;
+
+		$self->{timeout}->start();
+		$self->{stdin} .= "$query\n;\n\\echo '$end'\n\\warn '$end'\n";
+		$self->{run}->pump()
+		  until ($self->{stdout} =~ $there && $self->{stderr} =~ $there)
+		  || $self->{timeout}->is_expired;
+		die "psql query timed out" if $self->{timeout}->is_expired;
+		$self->{stdout} =~ s/$there$//;
+		$self->{stderr} =~ s/$there$//;
+		my $output = $self->{stdout};
+		$self->{stdout} = '';
+		return wantarray ? ($output, $self->{stderr} eq '' ? 0 : 1) : $output;
+	}
 }
 
 # Sends a statement that will not end soon, and returns when psql sends it.
