@@ -272,7 +272,7 @@ static const NameCategory names[] = {
 	 * from which sorts and hash tables hang; utils/sort/tuplesort.c is also
 	 * used outside of it, to build indexes.  access/transam/parallel.c: the
 	 * work of a parallel worker, and messages from one (Handle until 17,
-	 * Process from 18 on).
+	 * Process from 18 on), or from the worker of REPACK (19).
 	 */
 	{"MessageContext", CATEGORY_EXECUTION},
 	{"ExecutorState", CATEGORY_EXECUTION},
@@ -280,6 +280,7 @@ static const NameCategory names[] = {
 	{"Parallel worker", CATEGORY_EXECUTION},
 	{"HandleParallelMessages", CATEGORY_EXECUTION},
 	{"ProcessParallelMessages", CATEGORY_EXECUTION},
+	{"ProcessRepackMessages", CATEGORY_EXECUTION},	/* 19 */
 
 	/*
 	 * What the planner builds for a statement of many tables or partitions:
