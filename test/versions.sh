@@ -33,40 +33,29 @@
 set -euo pipefail
 umask 022
 
-: "${PGSM_CHROOT_DIR:=/var/cache/pg_session_memory}"
 : "${PGSM_VERSIONS_ONLY_BUILD:=0}"
-export PGSM_CHROOT_DIR PGSM_VERSIONS_ONLY_BUILD
+export PGSM_VERSIONS_ONLY_BUILD
 
 default_majors=(15 17 18 19)
-project=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-scratch=
-child=
 running=						# tests, whose results are not said yet
 
-say() { printf '== %s\n' "$*" >&2; }
-die() { printf 'versions.sh: %s\n' "$*" >&2; exit 1; }
+source "$(dirname "${BASH_SOURCE[0]}")/debian_chroot.sh"
 
 # ---------------------------------------------------------------------------
 # What a chroot is made of
 # ---------------------------------------------------------------------------
 
-suite_of()
+# The suites that have a version, the best first: a suite, or SUITE/BASE for one
+# that is no whole distribution and comes on top of another.  sid is not
+# installable at all times.
+suites_of()
 {
 	case $1 in
 		17) echo trixie ;;
-		18) echo sid ;;
-		19) echo experimental ;;
+		18) echo forky sid ;;
+		19) echo experimental/sid experimental/forky ;;
 		*) return 1 ;;
 	esac
-}
-
-# experimental is not a whole distribution, it comes on top of sid
-base_suite_of()
-{
-	local suite
-	suite=$(suite_of "$1")
-	[[ $suite == experimental ]] && suite=sid
-	echo "$suite"
 }
 
 packages_of()
@@ -82,50 +71,18 @@ optional_packages_of()
 	echo "cppcheck sqlsmith $client_packages" | sed "s/MAJOR/$1/g"
 }
 
-client_packages=$(
-	for file in "$project"/test/clients/*.py; do
-		tr '\n' ' ' <"$file" |
-			sed -nE 's/.*Debian packages: ([^.]*)\..*/\1/p'
-		echo
-	done | tr -s ', ' '\n' | sort -u | tr '\n' ' ')
+client_packages=$("$project/test/clients/run" --packages | tr '\n' ' ')
 export client_packages
 
 # Changes with everything that decides how a chroot comes out
 recipe_of()
 {
 	{
-		declare -f create_chroot mount_devices
-		echo "$1 $(suite_of "$1") $(base_suite_of "$1")"
+		declare -f create_chroot bootstrap_chroot mount_devices
+		echo "$1 $(suites_of "$1")"
 		packages_of "$1"
 		optional_packages_of "$1"
 	} | sha256sum | cut -d ' ' -f 1
-}
-
-# The first repository this machine's apt knows that is Debian's and has the
-# suites asked for.  Asking apt instead of parsing its files covers every form
-# that they can have, and its proxy settings.
-find_mirror()
-{
-	local uri suite
-
-	if [[ -n ${PGSM_DEBIAN_MIRROR:-} ]]; then
-		echo "${PGSM_DEBIAN_MIRROR%/}"
-		return
-	fi
-
-	while read -r uri; do
-		for suite in "$@"; do
-			: >"$scratch/InRelease"
-			/usr/lib/apt/apt-helper -qq download-file \
-				"$uri/dists/$suite/InRelease" "$scratch/InRelease" \
-				>/dev/null 2>&1 || true
-			grep -qx 'Origin: Debian' "$scratch/InRelease" || continue 2
-		done
-		echo "$uri"
-		return
-	done < <(apt-get --print-uris update 2>/dev/null |
-		sed -nE "s#^'(https?://[^']+)/dists/.*#\1#p" | awk '!seen[$0]++')
-	return 1
 }
 
 # ---------------------------------------------------------------------------
@@ -133,49 +90,18 @@ find_mirror()
 # all processes started from here, and all mounts, go when it goes.
 # ---------------------------------------------------------------------------
 
-mount_devices()
-{
-	mount -t proc proc "$1/proc"
-	mount --rbind /dev "$1/dev"
-	# not the machine's: dynamic shared memory of the servers goes here
-	mount -t tmpfs -o mode=1777 tmpfs "$1/dev/shm"
-}
-
-# create_chroot MAJOR SUITE BASE_SUITE MIRROR RECIPE
+# create_chroot MAJOR SUITE BASE MIRROR RECIPE: BASE is empty for a suite that
+# needs none
 create_chroot()
 {
 	set -euo pipefail
 	local major=$1 suite=$2 base=$3 mirror=$4 recipe=$5
 	local root=$PGSM_CHROOT_DIR/$major
 	local new=$root.new
-	local include=() wanted=() proxy='' package
+	local wanted=() package
 
-	rm -rf --one-file-system "$new"
-
-	# apt's proxy, for debootstrap's wget
-	eval "$(apt-config shell proxy Acquire::http::Proxy)"
-	if [[ -n $proxy && $proxy != DIRECT ]]; then
-		export http_proxy=${http_proxy:-$proxy}
-	fi
-	[[ $mirror == https:* ]] && include=(--include=ca-certificates)
-	debootstrap --variant=minbase --force-check-gpg "${include[@]}" \
-		"$base" "$new" "$mirror"
-
-	# How this machine reaches the mirror, for apt in the chroot
-	apt-config dump | grep -E '^Acquire::(https?::|Check-|Retries|ForceIPv)' \
-		>"$new/etc/apt/apt.conf.d/90machine" || true
-	cat >"$new/etc/apt/apt.conf.d/91chroot" <<-'END'
-		Acquire::Check-Valid-Until "false";
-		Acquire::Languages "none";
-		APT::Install-Recommends "false";
-	END
-	cp /etc/hosts "$new/etc/hosts"
-	if [[ $mirror == https:* && -f /etc/ssl/certs/ca-certificates.crt ]]; then
-		cp /etc/ssl/certs/ca-certificates.crt "$new/etc/ssl/certs/"
-	fi
-
-	echo "deb $mirror $base main" >"$new/etc/apt/sources.list"
-	if [[ $suite != "$base" ]]; then
+	bootstrap_chroot "${base:-$suite}" "$new" "$mirror"
+	if [[ -n $base ]]; then
 		echo "deb $mirror $suite main" >>"$new/etc/apt/sources.list"
 		# only PostgreSQL is to come from there
 		cat >"$new/etc/apt/preferences.d/postgresql" <<-END
@@ -184,14 +110,6 @@ create_chroot()
 			Pin-Priority: 990
 		END
 	fi
-
-	# The image can be built again at any time: no fsync, no documentation
-	cat >"$new/etc/dpkg/dpkg.cfg.d/chroot" <<-'END'
-		force-unsafe-io
-		path-exclude=/usr/share/doc/*
-		path-exclude=/usr/share/man/*
-		path-exclude=/usr/share/locale/*
-	END
 
 	# Packages must not start a server, nor make a cluster
 	printf '#!/bin/sh\nexit 101\n' >"$new/usr/sbin/policy-rc.d"
@@ -214,6 +132,7 @@ create_chroot()
 	chroot "$new" apt-get clean
 	rm -rf "$new"/var/lib/apt/lists/*
 
+	echo "$suite${base:+, on top of $base}" >"$new/.suite"
 	# Written last: without it the chroot is not complete
 	echo "$recipe" >"$new/.complete"
 	rm -rf --one-file-system "$root"
@@ -226,28 +145,11 @@ use_chroot()
 {
 	set -euo pipefail
 	local major=$1 tree=$2 logs=$3
-	local mnt=$PGSM_CHROOT_DIR/mnt
-	local root=$mnt/root
+	local root=$PGSM_CHROOT_DIR/mnt/root
 	local environment=() name status=0
 	shift 3
 
-	mount -t tmpfs -o mode=755 tmpfs "$mnt"
-	mkdir "$mnt/upper" "$mnt/work" "$root"
-	mount -t overlay -o "lowerdir=$PGSM_CHROOT_DIR/$major" \
-		-o "upperdir=$mnt/upper,workdir=$mnt/work" overlay "$root" || {
-		echo "versions.sh: overlayfs cannot be mounted here" >&2
-		return 1
-	}
-	mount_devices "$root"
-	mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"
-	mkdir "$root/project"
-	mount -t tmpfs -o mode=755 tmpfs "$root/project"
-	tar -xf "$tree" --no-same-owner -C "$root/project"
-
-	# Tests may install packages.  The machine may have moved since the chroot
-	# was made.
-	cat /etc/hosts >"$root/etc/hosts"
-	cat /etc/resolv.conf >"$root/etc/resolv.conf"
+	mount_layer "$PGSM_CHROOT_DIR/$major" "$tree"
 
 	for name in $(compgen -e PGSM_); do
 		environment+=("$name=${!name}")
@@ -279,17 +181,8 @@ use_chroot()
 	return "$status"
 }
 
-export -f suite_of base_suite_of packages_of optional_packages_of \
-	mount_devices create_chroot use_chroot
-
-# namespaces FUNCTION ARGUMENT...: turns into one of the above.  It dies with
-# the script, and then the namespaces with it.
-namespaces()
-{
-	exec setpriv --pdeathsig KILL \
-		unshare --mount --pid --ipc --fork --kill-child \
-		bash -c '"$@"; exit $?' bash "$@"
-}
+export -f packages_of optional_packages_of \
+	create_chroot use_chroot
 
 # ---------------------------------------------------------------------------
 # Outside
@@ -300,13 +193,7 @@ cleanup()
 	local status=$?
 
 	trap - EXIT
-	if [[ -n $child ]]; then
-		# a process group on the machine, a namespace's keeper else
-		kill -TERM -- "-$child" 2>/dev/null ||
-			kill -KILL "$child" 2>/dev/null || true
-		wait "$child" 2>/dev/null || true
-	fi
-	[[ -z $scratch ]] || rm -rf "$scratch"
+	end_child
 	if [[ -n $running ]]; then
 		summary+=("PostgreSQL $running: ended early with status $status")
 		total_failed=$((total_failed + 1))
@@ -314,23 +201,11 @@ cleanup()
 	fi
 }
 
-# In the background, because only `wait` is interrupted by a signal at once
-run_child()
-{
-	local status=0
-
-	"$@" </dev/null &
-	child=$!
-	wait "$child" || status=$?
-	child=
-	return "$status"
-}
-
 # Whether this machine has the version, or gets it when check.sh asks for it
 available_here()
 {
 	[[ -x /usr/lib/postgresql/$1/bin/postgres &&
-		-x /usr/lib/postgresql/$1/bin/pg_config ]] ||
+		-f /usr/include/postgresql/$1/server/postgres.h ]] ||
 		LC_ALL=C apt-cache policy "postgresql-server-dev-$1" 2>/dev/null |
 		grep -qE '^ *Candidate: [0-9]'
 }
@@ -353,11 +228,10 @@ reason=
 need_chroot()
 {
 	local major=$1
-	local suite base mirror lock tool started=$SECONDS
+	local suites tool lock status=0
 
 	reason="no Debian suite that this script knows has PostgreSQL $major"
-	suite=$(suite_of "$major") || return
-	base=$(base_suite_of "$major")
+	suites=$(suites_of "$major") || return
 	reason="PostgreSQL $major needs a chroot, and that needs root"
 	((EUID == 0)) || return
 	for tool in debootstrap unshare setpriv flock; do
@@ -373,41 +247,39 @@ need_chroot()
 	healthy "$major" && return
 
 	flock -x "$lock"
-	if ! healthy "$major"; then
-		reason="this machine's apt knows no Debian mirror with $suite; name one in PGSM_DEBIAN_MIRROR"
-		# shellcheck disable=SC2046
-		mirror=$(find_mirror $(printf '%s\n' "$base" "$suite" | uniq)) || return
-		say "PostgreSQL $major: making a chroot of Debian $suite"
-		reason="cannot make a chroot of Debian $suite with PostgreSQL $major on $(uname -m); all of the output is in $PGSM_CHROOT_DIR/$major.create.log"
-		run_child namespaces create_chroot "$major" "$suite" "$base" \
-			"$mirror" "$(recipe_of "$major")" \
-			>"$PGSM_CHROOT_DIR/$major.create.log" 2>&1 || {
-			tail -n 20 "$PGSM_CHROOT_DIR/$major.create.log" >&2
-			return 1
-		}
-		reason="the new chroot for PostgreSQL $major does not work"
-		healthy "$major" || return
-		say "PostgreSQL $major: chroot made in $((SECONDS - started)) s"
-	fi
-	flock -s "$lock"
+	healthy "$major" || make_chroot "$major" "$suites" || status=$?
+	# Nobody has to wait for a chroot that cannot be made.
+	if ((status == 0)); then flock -s "$lock"; else flock -u "$lock"; fi
+	return "$status"
 }
 
-# One copy for all versions, whatever is edited while they run
-export_tree()
+# make_chroot MAJOR SUITES: of the first of these that it can be made of
+make_chroot()
 {
-	# root may well test a tree that belongs to someone else
-	local git=(git -C "$project" -c "safe.directory=$project")
+	local major=$1 candidate suite base mirror started=$SECONDS
+	local log=$PGSM_CHROOT_DIR/$major.create.log
 
-	if [[ -z $("${git[@]}" status --porcelain) ]]; then
-		"${git[@]}" archive HEAD
-	else
-		"${git[@]}" ls-files -z -co --exclude-standard |
-			(cd "$project" && while IFS= read -r -d '' file; do
-				# tracked, but removed
-				[[ ! -e $file && ! -L $file ]] || printf '%s\0' "$file"
-			done) |
-			tar -C "$project" --null --no-recursion -cf - -T -
-	fi >"$scratch/tree.tar"
+	reason=
+	for candidate in $2; do
+		suite=${candidate%/*}
+		base=${candidate#"$suite"}
+		base=${base#/}
+		if ! mirror=$(find_mirror "$suite" ${base:+"$base"}); then
+			reason+="${reason:+; }this machine's apt knows no Debian mirror with $candidate, name one in PGSM_DEBIAN_MIRROR"
+			continue
+		fi
+		say "PostgreSQL $major: making a chroot of Debian $candidate"
+		if run_child namespaces create_chroot "$major" "$suite" "$base" \
+			"$mirror" "$(recipe_of "$major")" >"$log" 2>&1 &&
+			healthy "$major"; then
+			say "PostgreSQL $major: chroot made in $((SECONDS - started)) s"
+			return 0
+		fi
+		tail -n 20 "$log" >&2
+		cp "$log" "${log%.log}.${candidate//\//-}.log"
+		reason+="${reason:+; }PostgreSQL $major of Debian $candidate cannot be installed on $(uname -m), all of the output is in ${log%.log}.${candidate//\//-}.log"
+	done
+	return 1
 }
 
 only_build()
@@ -457,7 +329,7 @@ run_version()
 		run_child run_here "$major" >&"$out" 2>&1 || status=$?
 	else
 		rm -rf "$logs"
-		say "PostgreSQL $major in a chroot of Debian $(suite_of "$major")"
+		say "PostgreSQL $major in a chroot of Debian $(<"$PGSM_CHROOT_DIR/$major/.suite")"
 		run_child namespaces use_chroot "$major" "$scratch/tree.tar" \
 			"$logs" "${command[@]}" >&"$out" 2>&1 || status=$?
 	fi
@@ -560,9 +432,6 @@ shell()
 }
 
 trap cleanup EXIT
-trap 'exit 129' HUP
-trap 'exit 130' INT
-trap 'exit 143' TERM
 scratch=$(mktemp -d)
 
 case ${1:-} in
