@@ -3,9 +3,12 @@
 # check.sh
 #	  Every test of the project, on private servers.
 #
-#	test/check.sh [build|style|regress|tap|clients|stress]...
+#	test/check.sh [build|style|regress|tap|clients|stress]... [FILE.pl...]
 #
-# All parts without an argument.  Packages that are missing are installed; see
+# All parts without an argument; of the TAP files, those that are named:
+#
+#	test/check.sh test/t/003_cancel.pl
+#   Packages that are missing are installed; see
 # private_server.sh for that, and for what PG_MAJOR, KEEP and TMPDIR do.
 # Nothing is written to the checkout.  PGSM_STRESS_SECONDS is how long stress
 # takes, 60 by default.
@@ -25,6 +28,7 @@ failed=0
 skipped=0
 failures=()
 completed=
+tap_files=()					# that were named
 
 pass()
 {
@@ -122,18 +126,20 @@ build_without_warning()
 	! grep -i 'warning:' "$log"
 }
 
-# The readers live as long as the program.
+# The readers live as long as the program.  The server may be one with
+# assertions, whose function for those that fail is needed.
 run_memory_reader()
-{
+(
 	cd "$PRIVATE_TREE" &&
 		private_run gcc -g -O1 -Wall -D_GNU_SOURCE \
 			-fsanitize=address,undefined -fno-sanitize-recover=undefined \
 			-Isrc -I "$("$PRIVATE_PG_CONFIG" --includedir-server)" \
 			-o "$PRIVATE_TREE/memory_reader_test" \
 			test/memory_reader_test.c src/reading/mapped_file.c \
-			src/reading/memory_reader.c src/reading/page_map.c &&
+			src/reading/memory_reader.c src/reading/page_map.c -x c - \
+			<<<'void abort(void); void ExceptionalCondition(void) { abort(); }' &&
 		private_run env ASAN_OPTIONS=detect_leaks=0 ./memory_reader_test
-}
+)
 
 # run_alone NAME SOURCE...: compiles test/NAME.c with what it tests, without a
 # server, and runs it in an empty directory.
@@ -405,13 +411,15 @@ END
 
 check_tap()
 {
-	local counts=$PRIVATE_DIR/tap.counts files=() file status=0
+	local counts=$PRIVATE_DIR/tap.counts files=("${tap_files[@]}") file status=0
 	local file_passed file_failed file_skipped failure
 
 	heading "TAP"
-	for file in "$PRIVATE_TREE"/test/t/*.pl; do
-		[[ ! -f $file ]] || files+=("test/t/${file##*/}")
-	done
+	if [[ ${#files[@]} -eq 0 ]]; then
+		for file in "$PRIVATE_TREE"/test/t/*.pl; do
+			[[ ! -f $file ]] || files+=("test/t/${file##*/}")
+		done
+	fi
 	if [[ ${#files[@]} -eq 0 ]]; then
 		fail "TAP: there is no test"
 		return
@@ -506,25 +514,63 @@ check_stress()
 
 # ---------------------------------------------------------------------------
 
+# Packages that a part wants beside PostgreSQL and a compiler
+packages_of()
+{
+	case $1 in
+		style) echo pg-bsd-indent perl cppcheck ;;
+		tap) echo perl libipc-run-perl ;;
+		clients)
+			# Node.js that is no package of Debian will do, too.
+			echo python3
+			"$PRIVATE_SOURCE/test/clients/run" --packages |
+				if command -v npm >/dev/null; then
+					grep -v -x -e nodejs -e npm
+				else
+					cat
+				fi
+			;;
+		stress) echo python3 python3-psycopg2 ;;
+	esac
+}
+
 main()
 {
-	local parts=("$@") part
+	local parts=() part packages
 
-	[[ ${#parts[@]} -gt 0 ]] || parts=(build style regress tap clients stress)
-	for part in "${parts[@]}"; do
+	for part in "$@"; do
 		case $part in
-			build | style | regress | tap | clients | stress) ;;
+			build | style | regress | tap | clients | stress) parts+=("$part") ;;
+			*.pl)
+				if [[ ! -f $PRIVATE_SOURCE/test/t/${part##*/} ]]; then
+					unset -f private_at_exit
+					private_die "there is no TAP file $part"
+				fi
+				tap_files+=("test/t/${part##*/}")
+				;;
 			*)
 				unset -f private_at_exit
-				private_say "usage: $0 [build|style|regress|tap|clients|stress]..."
+				private_say "usage: $0 [build|style|regress|tap|clients|stress]... [FILE.pl...]"
 				exit 2
 				;;
 		esac
 	done
+	if [[ ${#tap_files[@]} -gt 0 && " ${parts[*]} " != *" tap "* ]]; then
+		parts+=(tap)
+	fi
+	[[ ${#parts[@]} -gt 0 ]] || parts=(build style regress tap clients stress)
 
 	private_prepare
+	# All at once: whoever may not install them is told once.
+	mapfile -t packages < <(for part in "${parts[@]}"; do
+		packages_of "$part"
+	done | tr -s ' ' '\n' | awk '!seen[$0]++')
+	if [[ ${parts[*]} == style ]]; then
+		private_packages "${packages[@]}" || true
+	else
+		private_installation "${packages[@]}"
+	fi
 	for part in "${parts[@]}"; do
-		[[ $part == style ]] || private_installation
 		"check_$part"
 	done
 	completed=yes

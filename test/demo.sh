@@ -13,9 +13,10 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/private_server.sh"
 
 private_prepare
-private_installation
 # Debian's own Python, since its psycopg2 is for no other.
-private_packages python3 python3-psycopg2 ||
+packages=(python3 python3-psycopg2)
+private_installation "${packages[@]}"
+private_packages "${packages[@]}" ||
 	private_die "the demonstration needs psycopg2"
 private_say "Building pg_session_memory for PostgreSQL $PG_MAJOR ..."
 private_install

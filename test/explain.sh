@@ -20,7 +20,7 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/private_server.sh"
 
 private_prepare
-private_installation
+private_installation python3
 private_packages python3 || private_die "the script needs Python"
 private_say "Building pg_session_memory for PostgreSQL $PG_MAJOR ..."
 private_install

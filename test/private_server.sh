@@ -6,7 +6,7 @@
 # Source it from a bash script that has set -euo pipefail:
 #
 #	private_prepare					work directory, copy of the sources
-#	private_installation			copy of PostgreSQL, packages for it
+#	private_installation [PACKAGE..]	copy of PostgreSQL, packages for it
 #	private_install					build the extension into that copy
 #	private_extensions				of packages installed since, into that copy
 #	private_start NAME [SET=VALUE..]	a temporary server; sets PGHOST and so on
@@ -47,6 +47,9 @@ private_owner=					# this shell made the work directory
 private_servers=()				# that this shell has started
 private_child=					# what private_wait waits for
 private_policy=()				# files that are there during apt-get install
+private_apt=					# apt-get, while it runs
+private_apt_installs=			# it does, rather than download
+private_apt_directory=			# its place for temporary files
 
 private_say()
 {
@@ -80,31 +83,82 @@ private_as_root()
 	fi
 }
 
-private_apt_get()
+# Whether packages can be installed at all.  With a terminal sudo may ask for a
+# password; without one it must not have to.
+private_may_install()
 {
-	private_as_root env DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 \
-		apt-get -q -y -o DPkg::Lock::Timeout=300 \
-		-o Acquire::Retries=3 "$@"
+	[[ -z ${PRIVATE_NOT_INSTALLED:-} ]] && command -v apt-get >/dev/null &&
+		{ [[ $(id -u) -eq 0 ]] || command -v sudo >/dev/null; } &&
+		private_as_root true 2>/dev/null
 }
 
-# apt-get update, once for a script and those that it starts.  Returns false,
-# having said so, where nothing can be installed at all.
+# private_apt_get LOG ARGUMENT...: apt-get, in a process group of its own, which
+# the ^C of a terminal does not reach: dpkg would be ended in the middle of a
+# package.  private_end_apt does that instead, and knows better.  What apt and
+# the packages' own programs write to /tmp goes to a directory of ours.
+private_apt_get()
+{
+	local log=$1 status=0
+
+	shift
+	if [[ -z $private_apt_directory ]]; then
+		private_apt_directory=$(private_as_root mktemp -d /tmp/pgsm-apt.XXXXXX)
+		private_as_root chmod 1777 "$private_apt_directory"
+	fi
+	set -m
+	private_as_root env DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 \
+		TMPDIR="$private_apt_directory" JAVA_TOOL_OPTIONS=-XX:-UsePerfData \
+		apt-get -q -y -o DPkg::Lock::Timeout=300 \
+		-o Acquire::Retries=3 "$@" </dev/null >"$log" 2>&1 &
+	private_apt=$!
+	set +m
+	wait "$private_apt" || status=$?
+	private_apt=
+	return "$status"
+}
+
+# Ends an apt-get that an interrupt has left alone: what it downloads at once,
+# what it installs when that is complete.
+private_end_apt()
+{
+	if [[ -n $private_apt ]]; then
+		if [[ -n $private_apt_installs ]]; then
+			private_say "Packages are being installed; waiting for dpkg to finish ..."
+		else
+			private_as_root kill -TERM -- "-$private_apt" 2>/dev/null
+		fi
+		wait "$private_apt" 2>/dev/null
+		private_apt=
+	fi
+	private_remove_policy
+	if [[ -n $private_apt_directory ]]; then
+		private_as_root rm -rf "$private_apt_directory"
+		private_apt_directory=
+	fi
+}
+
+# apt-get update, once for a script and those that it starts.
 private_update_lists()
 {
 	[[ -z ${PRIVATE_LISTS_UPDATED:-} ]] || return 0
-	if ! command -v apt-get >/dev/null; then
-		private_say "Missing, and there is no apt-get to install it: $*"
-		return 1
-	fi
-	if [[ $(id -u) -ne 0 ]] && ! command -v sudo >/dev/null; then
-		private_say "Missing, and there is no sudo to install it. As root, run:"
-		private_say "    apt-get install $*"
-		return 1
-	fi
 	# Old lists may still do, so a failure is not the end.
-	private_apt_get update >/dev/null ||
+	private_apt_get /dev/null update ||
 		private_say "warning: apt-get update failed, going on with the old lists"
 	export PRIVATE_LISTS_UPDATED=1
+}
+
+# Says, in one line and only once, what this user cannot install.
+private_say_missing()
+{
+	local package new=()
+
+	for package in "$@"; do
+		[[ " ${PRIVATE_NOT_INSTALLED:-} " == *" $package "* ]] ||
+			new+=("$package")
+	done
+	export PRIVATE_NOT_INSTALLED="${PRIVATE_NOT_INSTALLED:-} $*"
+	[[ ${#new[@]} -eq 0 ]] ||
+		private_say "Missing, and user $(id -un) may not install packages. As root, run: apt-get install ${new[*]}"
 }
 
 private_remove_policy()
@@ -123,20 +177,27 @@ private_remove_policy()
 # having said why, where that cannot be done.
 private_packages()
 {
-	local missing=() package log directory
+	local missing=() package log directory status=0
 
 	for package in "$@"; do
 		private_is_installed "$package" || missing+=("$package")
 	done
 	[[ ${#missing[@]} -gt 0 ]] || return 0
 
-	private_update_lists "${missing[@]}" || return 1
+	if ! private_may_install; then
+		private_say_missing "${missing[@]}"
+		return 1
+	fi
+	private_update_lists
 	private_say "Installing: ${missing[*]}"
+	log=$(mktemp -p "$PRIVATE_DIR")
+	private_apt_get "$log" --no-install-recommends --download-only \
+		install "${missing[@]}" || status=$?
 
 	# Debian makes and starts a cluster for each server package that is
 	# installed.  Nobody asked for one: a file beside the configuration, for
 	# the time of the install, tells it not to.
-	if [[ " ${missing[*]}" == *" postgresql-"* ]]; then
+	if [[ $status -eq 0 && " ${missing[*]}" == *" postgresql"* ]]; then
 		directory=/etc/postgresql-common/createcluster.d
 		private_policy+=("$directory/private-$$.conf")
 		private_as_root mkdir -p "$directory"
@@ -145,23 +206,25 @@ private_packages()
 	fi
 	# Poolers and exporters are services, and would be started.  Where there
 	# is such a file already, it is the machine's own decision.
-	if [[ ! -e /usr/sbin/policy-rc.d && ! -L /usr/sbin/policy-rc.d ]]; then
+	if [[ $status -eq 0 && ! -e /usr/sbin/policy-rc.d &&
+		! -L /usr/sbin/policy-rc.d ]]; then
 		private_policy+=(/usr/sbin/policy-rc.d)
 		private_as_root sh -c "printf '#!/bin/sh\nexit 101\n' \
 			>/usr/sbin/policy-rc.d && chmod 755 /usr/sbin/policy-rc.d"
 	fi
-
-	log=$(mktemp)
-	if ! private_apt_get install --no-install-recommends "${missing[@]}" \
-		>"$log" 2>&1; then
+	if [[ $status -eq 0 ]]; then
+		private_apt_installs=yes
+		private_apt_get "$log" --no-install-recommends --no-download \
+			install "${missing[@]}" || status=$?
+		private_apt_installs=
+	fi
+	private_remove_policy
+	if [[ $status -ne 0 ]]; then
 		tail -n 30 "$log" >&2
-		rm -f "$log"
-		private_remove_policy
 		private_say "Could not install ${missing[*]}"
-		return 1
 	fi
 	rm -f "$log"
-	private_remove_policy
+	return "$status"
 }
 
 # ---------------------------------------------------------------------------
@@ -273,8 +336,8 @@ private_prepare()
 		! "${private_drop[@]}" test -w "$parent" -a -x "$parent"; then
 		parent=/tmp
 	fi
-	PRIVATE_DIR=$(mktemp -d "$parent/pgsm.XXXXXX")
 	private_owner=yes
+	PRIVATE_DIR=$(mktemp -d "$parent/pgsm.XXXXXX")
 	PRIVATE_TREE=$PRIVATE_DIR/tree
 	export PRIVATE_DIR PRIVATE_TREE
 
@@ -304,17 +367,18 @@ private_cleanup()
 	trap '' HUP INT TERM
 	trap - EXIT
 	set +e
+	# Who is in the work directory is ended.
+	cd /
 
-	private_remove_policy
+	private_end_apt
 	if [[ -n $private_child ]]; then
 		kill -TERM "$private_child" 2>/dev/null
 	fi
-	if [[ -n $private_owner ]]; then
+	if [[ -n $private_owner && -n ${PRIVATE_DIR:-} ]]; then
 		private_end_processes
 		if [[ -n ${KEEP:-} ]]; then
 			private_say "The work directory was kept: $PRIVATE_DIR"
 		else
-			cd /
 			rm -rf "$PRIVATE_DIR"
 		fi
 	else
@@ -383,14 +447,17 @@ private_has_server()
 
 private_has_headers()
 {
+	# The client's package has pg_config and PGXS as well.
 	[[ -x /usr/lib/postgresql/$1/bin/pg_config &&
-		-f /usr/lib/postgresql/$1/lib/pgxs/src/makefiles/pgxs.mk ]]
+		-f /usr/lib/postgresql/$1/lib/pgxs/src/makefiles/pgxs.mk &&
+		-f /usr/include/postgresql/$1/server/postgres.h ]]
 }
 
-# Sets PG_MAJOR where the caller has not.
+# Sets PG_MAJOR where the caller has not.  Packages that are wanted beside
+# PostgreSQL are only named to a user who cannot install any.
 private_choose_major()
 {
-	local directory major with_server='' with_headers=''
+	local directory major with_server='' with_headers='' package wanted=()
 
 	if [[ -z ${PG_MAJOR:-} ]]; then
 		for directory in $(printf '%s\n' /usr/lib/postgresql/* | sort -V); do
@@ -403,9 +470,18 @@ private_choose_major()
 		PG_MAJOR=${with_headers:-$with_server}
 	fi
 	if [[ -z $PG_MAJOR ]]; then
-		private_update_lists postgresql || exit 1
+		! private_may_install || private_update_lists
 		PG_MAJOR=$(apt-cache depends postgresql 2>/dev/null |
-			sed -n 's/^ *Depends: postgresql-\([0-9][0-9]*\)$/\1/p' | head -n 1)
+			sed -n 's/^ *Depends: postgresql-\([0-9][0-9]*\)$/\1/p' | head -n 1) || true
+		# apt may have no lists yet, and this user none to get.
+		if [[ -z $PG_MAJOR ]] && ! private_may_install; then
+			for package in "$@"; do
+				[[ $package == *MAJOR* ]] || wanted+=("$package")
+			done
+			private_packages make gcc libc6-dev postgresql \
+				postgresql-server-dev-all "${wanted[@]}" || true
+			private_die "there is no PostgreSQL to work with"
+		fi
 		[[ -n $PG_MAJOR ]] ||
 			private_die "found no PostgreSQL and no package of it; set PG_MAJOR"
 	fi
@@ -429,18 +505,25 @@ private_link()
 # Copies PostgreSQL, with its headers and PGXS, into the work directory.
 # PostgreSQL finds its directories from where its programs lie, so the copy is
 # complete in itself, and make install reaches nothing else.
+#
+# The arguments are packages that the caller is going to ask for: so all that is
+# missing is installed at once, or named at once to a user who may not.  MAJOR
+# in a name stands for PostgreSQL's version.  Whether the caller's packages are
+# there then is for the caller to ask.
 private_installation()
 {
-	local usr=$PRIVATE_DIR/usr packages=(make gcc libc6-dev) file
+	local usr=$PRIVATE_DIR/usr packages=(make gcc libc6-dev) wanted file
 
 	if [[ -n ${PRIVATE_PGXS:-} ]]; then
 		return 0
 	fi
 
-	private_choose_major
+	private_choose_major "$@"
 	private_has_server "$PG_MAJOR" || packages+=("postgresql-$PG_MAJOR")
 	private_has_headers "$PG_MAJOR" || packages+=("postgresql-server-dev-$PG_MAJOR")
-	private_packages "${packages[@]}" ||
+	wanted=("${@//MAJOR/$PG_MAJOR}")
+	private_packages "${packages[@]}" "${wanted[@]}" ||
+		private_packages "${packages[@]}" ||
 		private_die "PostgreSQL $PG_MAJOR and a compiler are needed"
 	private_choose_user
 

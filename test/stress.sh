@@ -29,7 +29,7 @@ main()
 	fi
 
 	private_prepare
-	private_installation
+	private_installation python3 python3-psycopg2
 	if ! private_packages python3 python3-psycopg2; then
 		completed=yes
 		# The machine that decides has to have them.
