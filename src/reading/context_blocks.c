@@ -262,6 +262,7 @@ typedef enum LayoutCheckResult
 {
 	LAYOUTS_COMPARED,			/* all contexts were compared */
 	LAYOUTS_UNREADABLE,			/* this process cannot be read as another */
+	LAYOUTS_CHANGED,			/* memory came, went or was swapped out */
 	LAYOUTS_INTERRUPTED			/* the query was cancelled meanwhile */
 } LayoutCheckResult;
 
@@ -795,24 +796,55 @@ kind_of_own_context(MemoryContext context)
 }
 
 /*
+ * The context that follows in the tree of all: down, along, or up and along.
+ * NULL at the end.
+ */
+static MemoryContext
+next_own_context(MemoryContext context)
+{
+	if (context->firstchild != NULL)
+		return context->firstchild;
+	while (context != NULL && context->nextchild == NULL)
+		context = context->parent;
+	return context == NULL ? NULL : context->nextchild;
+}
+
+/*
+ * What the stats methods say of all contexts of this process together.  Ends
+ * early, with less, if the query is cancelled.
+ */
+static void
+sum_own_contexts(MemoryContextCounters *totals)
+{
+	memset(totals, 0, sizeof(MemoryContextCounters));
+	for (MemoryContext context = TopMemoryContext;
+		 context != NULL && !cancel_pending();
+		 context = next_own_context(context))
+		context->methods->stats(context, NULL, NULL, totals, false);
+}
+
+/*
  * Compares all of this process's contexts, kind by kind.
  *
  * Nothing may allocate between the first read and the last, for the reader
- * keeps what it has read.  So a cancel request ends the comparison instead of
- * being processed here.
+ * keeps what it has read, and the stats method sees what is there now.  So a
+ * cancel request ends the comparison instead of being processed here; and
+ * where the contexts are not as they were before, nothing has been compared.
  */
 static LayoutCheckResult
 compare_layouts(MemoryReader *reader, bool *compared, bool *refuted)
 {
-	MemoryContext context;
+	MemoryContextCounters before;
+	MemoryContextCounters after;
 
+	sum_own_contexts(&before);
 	memory_reader_attach(reader, MyProcPid);
 	if (memory_reader_map(reader, (uintptr_t) TopMemoryContext,
 						  sizeof(MemoryContextData)) == NULL)
 		return LAYOUTS_UNREADABLE;
 
-	context = TopMemoryContext;
-	while (context != NULL)
+	for (MemoryContext context = TopMemoryContext; context != NULL;
+		 context = next_own_context(context))
 	{
 		int			kind = kind_of_own_context(context);
 
@@ -832,24 +864,24 @@ compare_layouts(MemoryReader *reader, bool *compared, bool *refuted)
 				counted.freechunks != told.freechunks ||
 				counted.totalspace != told.totalspace ||
 				counted.freespace != told.freespace)
+			{
+				if (memory_reader_errno(reader) == EAGAIN)
+					return LAYOUTS_CHANGED;
 				refuted[kind] = true;
+			}
 
 			/* A count that ends early for this reason proves nothing. */
 			if (cancel_pending())
 				return LAYOUTS_INTERRUPTED;
 		}
-
-		/* Down, along, or up and along. */
-		if (context->firstchild != NULL)
-			context = context->firstchild;
-		else
-		{
-			while (context != NULL && context->nextchild == NULL)
-				context = context->parent;
-			if (context != NULL)
-				context = context->nextchild;
-		}
 	}
+
+	sum_own_contexts(&after);
+	if (cancel_pending())
+		return LAYOUTS_INTERRUPTED;
+	Assert(memcmp(&before, &after, sizeof(before)) == 0);
+	if (memcmp(&before, &after, sizeof(before)) != 0)
+		return LAYOUTS_CHANGED;
 	return LAYOUTS_COMPARED;
 }
 
@@ -892,6 +924,8 @@ context_blocks_check_layouts(void)
 		CHECK_FOR_INTERRUPTS();
 		return;
 	}
+	if (result == LAYOUTS_CHANGED)
+		return;					/* so does it then */
 	checked = true;
 	if (result == LAYOUTS_UNREADABLE)
 		return;
