@@ -47,6 +47,7 @@ OBJS = \
 	src/functions/tuple_writer.o \
 	src/functions/used_columns.o \
 	src/module.o \
+	src/reading/constant_memory.o \
 	src/reading/context_blocks.o \
 	src/reading/context_category.o \
 	src/reading/context_tally.o \
@@ -56,6 +57,7 @@ OBJS = \
 	src/reading/memory_reader.o \
 	src/reading/page_map.o \
 	src/reading/process_memory.o \
+	src/reading/read_permission.o \
 	src/reading/server_process.o \
 	src/reading/statement_owners.o \
 	src/session/event_ring.o \

@@ -28,7 +28,6 @@
 #include <sys/syscall.h>
 #include <sys/uio.h>
 
-#include "miscadmin.h"
 #include "storage/fd.h"
 
 #include "other_process.h"
@@ -82,8 +81,6 @@ below(size_t limit)
  * What the reader needs of a server
  * ----------------------------------------------------------------------------
  */
-
-pid_t		PostmasterPid;
 
 void *
 palloc(Size size)

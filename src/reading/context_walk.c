@@ -41,6 +41,7 @@
 #include "utils/memutils.h"
 
 #include "pg_compat.h"
+#include "reading/constant_memory.h"
 #include "reading/context_walk.h"
 
 #define WALK_TRIES		3
@@ -224,7 +225,7 @@ resolve_name(WalkState *state, ContextNode *node)
 	uintptr_t	address = node->name_address;
 	int			category;
 
-	if (likely(memory_reader_is_constant(address)))
+	if (likely(constant_memory_has(address)))
 	{
 		NameSlot   *slot = &constant_names[(address >> 3) % NAME_SLOTS];
 

@@ -27,7 +27,7 @@
  *
  * Reading needs the right to attach to the process, see ptrace(2): the same
  * user, which all processes of a server are, and where Linux's Yama restricts
- * it to descendants, a grant by the observed process.
+ * it to descendants, a grant by the observed process, see read_permission.c.
  *
  *-------------------------------------------------------------------------
  */
@@ -37,12 +37,9 @@
 #include <fcntl.h>
 #include <unistd.h>
 #ifdef __linux__
-#include <link.h>
-#include <sys/prctl.h>
 #include <sys/uio.h>
 #endif
 
-#include "miscadmin.h"
 #include "storage/fd.h"
 
 #include "reading/mapped_file.h"
@@ -392,66 +389,3 @@ memory_reader_string(MemoryReader *reader, uintptr_t address, char *buffer,
 	buffer[length] = '\0';
 	return (int) length;
 }
-
-void
-memory_reader_permit_server(void)
-{
-#if defined(__linux__) && defined(PR_SET_PTRACER)
-	/* Fails where there is no Yama, and then it is not needed. */
-	if (PostmasterPid > 0)
-		(void) prctl(PR_SET_PTRACER, (unsigned long) PostmasterPid, 0, 0, 0);
-#endif
-}
-
-#ifdef __linux__
-
-/* Read-only segments of the postgres executable; few executables have more. */
-#define MAX_CONSTANT_SEGMENTS	8
-
-static uintptr_t constant_from[MAX_CONSTANT_SEGMENTS];
-static uintptr_t constant_to[MAX_CONSTANT_SEGMENTS];
-static int	constant_segments = -1;
-
-static int
-note_constant_segments(struct dl_phdr_info *info, size_t size, void *arg)
-{
-	for (int i = 0; i < info->dlpi_phnum; i++)
-	{
-		uintptr_t	from = info->dlpi_addr + info->dlpi_phdr[i].p_vaddr;
-
-		if (info->dlpi_phdr[i].p_type != PT_LOAD ||
-			(info->dlpi_phdr[i].p_flags & PF_W) != 0 ||
-			constant_segments == MAX_CONSTANT_SEGMENTS)
-			continue;
-		constant_from[constant_segments] = from;
-		constant_to[constant_segments] = from + info->dlpi_phdr[i].p_filesz;
-		constant_segments++;
-	}
-	return 1;					/* the first object is the executable */
-}
-
-bool
-memory_reader_is_constant(uintptr_t address)
-{
-	if (unlikely(constant_segments < 0))
-	{
-		constant_segments = 0;
-		dl_iterate_phdr(note_constant_segments, NULL);
-	}
-	for (int i = 0; i < constant_segments; i++)
-	{
-		if (address >= constant_from[i] && address < constant_to[i])
-			return true;
-	}
-	return false;
-}
-
-#else
-
-bool
-memory_reader_is_constant(uintptr_t address)
-{
-	return false;
-}
-
-#endif

@@ -84,19 +84,6 @@ extern bool memory_reader_is_self(const MemoryReader *reader);
  */
 extern int	memory_reader_errno(const MemoryReader *reader);
 
-/*
- * Where Linux's Yama lets only ancestors read a process's memory: permits it
- * to the postmaster and its descendants.  The kernel forgets the permission
- * with this process.  No error.
- */
-extern void memory_reader_permit_server(void);
-
-/*
- * Whether address lies in a read-only segment of the postgres executable:
- * what is there is the same in all processes of the server and never goes.
- */
-extern bool memory_reader_is_constant(uintptr_t address);
-
 /* How many system calls of the reader have read pages: for tests. */
 extern uint64 memory_reader_calls(const MemoryReader *reader);
 

@@ -45,8 +45,8 @@
 #include "utils/timestamp.h"
 
 #include "pg_compat.h"
-#include "reading/memory_reader.h"
 #include "reading/process_memory.h"
+#include "reading/read_permission.h"
 #include "session/measure.h"
 #include "session/report.h"
 #include "session/statement_memory.h"
@@ -408,7 +408,7 @@ session_watch_transaction(XactEvent event, void *arg)
 
 	if (unlikely(!permitted))
 	{
-		memory_reader_permit_server();
+		read_permission_grant_server();
 		permitted = true;
 	}
 
