@@ -51,12 +51,17 @@ typedef struct HighWaterMark
 	int			statm;
 	bool		is_refused;		/* by the kernel: not tried again */
 	bool		has_begun;
-	bool		was_raised;		/* the next begin begins anew */
 	int64		anon_bytes;		/* at the begin */
 	int64		resident_bytes; /* at the begin: where the peak begins */
 } HighWaterMark;
 
 static HighWaterMark mark;
+
+/*
+ * Since it was raised, memory was given back, or because it has never begun.
+ * Where the kernel refuses it stays false.
+ */
+bool		high_water_mark_is_stale = true;
 
 #ifdef __linux__
 
@@ -161,12 +166,13 @@ open_files(void)
 	return true;
 }
 
-static void
-begin_anew(void)
+void
+high_water_mark_begin_anew(void)
 {
 	int64		resident;
 	int64		shared;
 
+	high_water_mark_is_stale = false;
 	if (!open_files())
 		return;
 	if (pwrite(mark.clear_refs, "5", 1, 0) != 1 ||
@@ -184,7 +190,6 @@ begin_anew(void)
 	/* What the kernel takes for its number, which it may estimate. */
 	mark.resident_bytes = Max(peak_resident(), resident);
 	mark.has_begun = true;
-	mark.was_raised = false;
 }
 
 /* What the process had more at its peak, and whether that was raised at all. */
@@ -215,7 +220,7 @@ high_water_mark_check(void)
 {
 	if (mark.has_begun && !mark.is_refused && mark.pid == MyProcPid &&
 		peak_resident() > mark.resident_bytes + DRIFT_BYTES)
-		mark.was_raised = true;
+		high_water_mark_is_stale = true;
 }
 
 int64
@@ -231,12 +236,10 @@ high_water_mark_whole_bytes(void)
 
 #else
 
-static void
-begin_anew(void)
+void
+high_water_mark_begin_anew(void)
 {
-	mark.is_refused = true;
-	mark.has_begun = true;
-	mark.was_raised = false;
+	high_water_mark_is_stale = false;
 }
 
 static int64
@@ -259,13 +262,6 @@ high_water_mark_whole_bytes(void)
 
 #endif							/* __linux__ */
 
-void
-high_water_mark_begin(void)
-{
-	if (unlikely(!mark.has_begun || mark.was_raised) && !mark.is_refused)
-		begin_anew();
-}
-
 int64
 high_water_mark_bytes(void)
 {
@@ -273,7 +269,7 @@ high_water_mark_bytes(void)
 	int64		bytes = look(&is_raised);
 
 	/* Also by shared buffers: looking would take a little longer each time. */
-	mark.was_raised |= is_raised;
+	high_water_mark_is_stale |= is_raised;
 	return bytes;
 }
 
@@ -288,5 +284,5 @@ high_water_mark_bytes_now(void)
 void
 high_water_mark_forget(void)
 {
-	mark.was_raised = true;
+	high_water_mark_is_stale = true;
 }

@@ -8,11 +8,21 @@
 #ifndef PGSM_HIGH_WATER_MARK_H
 #define PGSM_HIGH_WATER_MARK_H
 
+/* Whether the next begin is to begin anew. */
+extern bool high_water_mark_is_stale;
+
+extern void high_water_mark_begin_anew(void);
+
 /*
  * Begins anew, if the peak has been raised since it last did: from here on
  * high_water_mark_bytes counts.  Callbacks too; no allocation, no error.
  */
-extern void high_water_mark_begin(void);
+static inline void
+high_water_mark_begin(void)
+{
+	if (unlikely(high_water_mark_is_stale))
+		high_water_mark_begin_anew();
+}
 
 /*
  * What the process had more at its peak than at the last begin, in bytes of

@@ -14,7 +14,7 @@
  * statements PG_FINALLY puts the level right, since a subtransaction may catch
  * the error and go on.  For the outermost one, which is every statement of a
  * busy server, that would take longer than all the rest; there the end of the
- * command sets the level to 0.
+ * command sets the level to 0.  Hence two functions for each hook.
  *
  *-------------------------------------------------------------------------
  */
@@ -44,23 +44,12 @@ call_planner(PGSM_PLANNER_PARAMETERS)
 	return standard_planner(PGSM_PLANNER_ARGUMENTS);
 }
 
-static PlannedStmt *
-hook_planner(PGSM_PLANNER_PARAMETERS)
+static pg_noinline PlannedStmt *
+nested_planner(PGSM_PLANNER_PARAMETERS)
 {
 	MemoryContext context = CurrentMemoryContext;
 	Size		before = context->mem_allocated;
 	PlannedStmt *plan;
-
-	if (hooks_nesting_level == 0)
-	{
-		statement_memory_begin_plan((int64) parse->queryId);
-		hooks_nesting_level = 1;
-		plan = call_planner(PGSM_PLANNER_ARGUMENTS);
-		hooks_nesting_level = 0;
-		statement_memory_end_plan((int64) context->mem_allocated -
-								  (int64) before);
-		return plan;
-	}
 
 	hooks_nesting_level++;
 	PG_TRY();
@@ -78,6 +67,25 @@ hook_planner(PGSM_PLANNER_PARAMETERS)
 	return plan;
 }
 
+static PlannedStmt *
+hook_planner(PGSM_PLANNER_PARAMETERS)
+{
+	MemoryContext context = CurrentMemoryContext;
+	Size		before = context->mem_allocated;
+	PlannedStmt *plan;
+
+	if (hooks_nesting_level > 0)
+		return nested_planner(PGSM_PLANNER_ARGUMENTS);
+
+	statement_memory_begin_plan((int64) parse->queryId);
+	hooks_nesting_level = 1;
+	plan = call_planner(PGSM_PLANNER_ARGUMENTS);
+	hooks_nesting_level = 0;
+	statement_memory_end_plan((int64) context->mem_allocated -
+							  (int64) before);
+	return plan;
+}
+
 static inline void
 call_ExecutorRun(PGSM_EXECUTOR_RUN_PARAMETERS)
 {
@@ -87,18 +95,9 @@ call_ExecutorRun(PGSM_EXECUTOR_RUN_PARAMETERS)
 		standard_ExecutorRun(PGSM_EXECUTOR_RUN_ARGUMENTS);
 }
 
-static void
-hook_ExecutorRun(PGSM_EXECUTOR_RUN_PARAMETERS)
+static pg_noinline void
+nested_ExecutorRun(PGSM_EXECUTOR_RUN_PARAMETERS)
 {
-	if (hooks_nesting_level == 0)
-	{
-		statement_memory_run((int64) queryDesc->plannedstmt->queryId);
-		hooks_nesting_level = 1;
-		call_ExecutorRun(PGSM_EXECUTOR_RUN_ARGUMENTS);
-		hooks_nesting_level = 0;
-		return;
-	}
-
 	hooks_nesting_level++;
 	PG_TRY();
 	{
@@ -109,6 +108,21 @@ hook_ExecutorRun(PGSM_EXECUTOR_RUN_PARAMETERS)
 		hooks_nesting_level--;
 	}
 	PG_END_TRY();
+}
+
+static void
+hook_ExecutorRun(PGSM_EXECUTOR_RUN_PARAMETERS)
+{
+	if (hooks_nesting_level > 0)
+	{
+		nested_ExecutorRun(PGSM_EXECUTOR_RUN_ARGUMENTS);
+		return;
+	}
+
+	statement_memory_run((int64) queryDesc->plannedstmt->queryId);
+	hooks_nesting_level = 1;
+	call_ExecutorRun(PGSM_EXECUTOR_RUN_ARGUMENTS);
+	hooks_nesting_level = 0;
 }
 
 static inline void
@@ -120,18 +134,9 @@ call_ExecutorFinish(QueryDesc *queryDesc)
 		standard_ExecutorFinish(queryDesc);
 }
 
-/* Triggers run here. */
-static void
-hook_ExecutorFinish(QueryDesc *queryDesc)
+static pg_noinline void
+nested_ExecutorFinish(QueryDesc *queryDesc)
 {
-	if (hooks_nesting_level == 0)
-	{
-		hooks_nesting_level = 1;
-		call_ExecutorFinish(queryDesc);
-		hooks_nesting_level = 0;
-		return;
-	}
-
 	hooks_nesting_level++;
 	PG_TRY();
 	{
@@ -142,6 +147,21 @@ hook_ExecutorFinish(QueryDesc *queryDesc)
 		hooks_nesting_level--;
 	}
 	PG_END_TRY();
+}
+
+/* Triggers run here. */
+static void
+hook_ExecutorFinish(QueryDesc *queryDesc)
+{
+	if (hooks_nesting_level > 0)
+	{
+		nested_ExecutorFinish(queryDesc);
+		return;
+	}
+
+	hooks_nesting_level = 1;
+	call_ExecutorFinish(queryDesc);
+	hooks_nesting_level = 0;
 }
 
 static void
@@ -221,12 +241,6 @@ hook_ProcessUtility(PlannedStmt *pstmt, const char *queryString,
 		hooks_nesting_level--;
 	}
 	PG_END_TRY();
-}
-
-void
-hooks_end_of_command(void)
-{
-	hooks_nesting_level = 0;
 }
 
 void

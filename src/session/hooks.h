@@ -12,17 +12,11 @@
 /*
  * How deep the process is inside of statements: 0 outside of all, 1 in one
  * that the client sent, more in those that run inside of it.  Counted as
- * pg_stat_statements does.
+ * pg_stat_statements does; the end of a command makes it 0.
  */
 extern int	hooks_nesting_level;
 
 /* Puts our hooks before those that are there; for _PG_init. */
 extern void hooks_install(void);
-
-/*
- * A command is over, however it ended: whatever was nested is not any more.
- * Callbacks too; no error.
- */
-extern void hooks_end_of_command(void);
 
 #endif							/* PGSM_SESSION_HOOKS_H */

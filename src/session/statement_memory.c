@@ -16,10 +16,11 @@
  * its parallel workers took, which tell it to their leader at their end.
  *
  * A statement that is not nested goes through these states.  Only the current
- * one is kept, so nothing piles up when statements fail, are cancelled, or
+ * one and the one before it are kept, so nothing piles up when statements fail, are cancelled, or
  * leave a portal open.
  *
  *	state	entered when						left when
+ *	NONE	the process starts					a statement begins
  *	ENDED	its figures are complete			another one begins
  *	PLANS	the planner is called				the executor runs
  *	RUNS	the executor or a utility command	the executor or the command
@@ -70,17 +71,18 @@
 
 typedef enum ExecutionState
 {
+	EXECUTION_NONE,
 	EXECUTION_ENDED,
 	EXECUTION_PLANS,
 	EXECUTION_RUNS
 } ExecutionState;
 
-/* The current statement that is not nested. */
+/* A statement that is not nested. */
 typedef struct Execution
 {
 	ExecutionState state;
 	StatementMemory memory;
-	StatementMemory told;		/* what the table knows of it */
+	StatementMemory told;		/* what the table knows, if it is counted */
 	bool		is_of_command;	/* it did something in the current command */
 	bool		is_counted;		/* by the table */
 	bool		is_reported;	/* by a line in the log */
@@ -103,13 +105,15 @@ static const StatementMemory nothing_known = {
 	.left_bytes = 0
 };
 
-static Execution current;
-static StatementMemory last;
-static bool has_last = false;
+static Execution executions[2] = {{.state = EXECUTION_NONE}};
+static Execution *current = &executions[0];
+static Execution *previous = &executions[1];
 static NestedPlan nested_plans[PLAN_LEVELS];
 static TimestampTz looked_at = 0;
 static int	short_statements = 0;
 static bool has_aborted = false;	/* since the last end of a command */
+static int64 published_bytes = -1;	/* in the session's slot */
+static int64 published_peak_bytes = -1;
 static int64 worker_exec_bytes = 0; /* of this process, a parallel worker */
 
 /* What it took in this process. */
@@ -118,6 +122,13 @@ own_bytes(const StatementMemory *memory)
 {
 	return Max(Max(memory->plan_bytes, 0) + Max(memory->exec_bytes, 0),
 			   memory->peak_bytes);
+}
+
+/* What separates statements, apart from their semicolon. */
+static inline bool
+is_space(char c)
+{
+	return c == ' ' || c == '\t' || c == '\n' || c == '\r' || c == '\f';
 }
 
 /*
@@ -133,11 +144,13 @@ cut_text(const char **text, int location, int length)
 		location = 0;
 	if (length <= 0)
 		length = strnlen(*text, STATEMENT_QUERY_BYTES);
-	while (length > 0 && strchr(" \t\n\r\f", **text) != NULL)
+	while (length > 0 && is_space(**text))
 	{
 		(*text)++;
 		length--;
 	}
+	while (length > 0 && is_space((*text)[length - 1]))
+		length--;
 	return pg_mbcliplen(*text, length, STATEMENT_QUERY_BYTES - 1);
 }
 
@@ -161,18 +174,20 @@ floor_bytes(void)
 static void
 count_current(const char *text, int length, TimestampTz now)
 {
-	const StatementMemory *memory = &current.memory;
-	StatementMemory *told = &current.told;
+	const StatementMemory *memory = &current->memory;
+	StatementMemory *told = &current->told;
 	StatementKey key;
 	StatementNews news;
 
+	if (!current->is_counted)
+		*told = nothing_known;
 	memset(&key, 0, sizeof(key));
 	key.userid = GetUserId();
 	key.dbid = MyDatabaseId;
 	key.queryid = memory->queryid;
 	key.toplevel = true;
-	news.is_call = !current.is_counted;
-	news.limited = current.is_limited;
+	news.is_call = !current->is_counted;
+	news.limited = current->is_limited;
 	news.plan_bytes = told->plan_bytes < 0 ? memory->plan_bytes : -1;
 	news.exec_bytes = told->exec_bytes < 0 ? memory->exec_bytes : -1;
 	news.peak_bytes = memory->peak_bytes;
@@ -184,8 +199,8 @@ count_current(const char *text, int length, TimestampTz now)
 	news.query = text;
 	news.query_length = length;
 	statement_table_add(&key, &news);
-	current.is_counted = true;
-	current.is_limited = false;
+	current->is_counted = true;
+	current->is_limited = false;
 	*told = *memory;
 }
 
@@ -193,7 +208,7 @@ count_current(const char *text, int length, TimestampTz now)
  * Looks at the peak, if the statement has taken long enough for it.  Returns
  * the time.
  */
-static TimestampTz
+static inline TimestampTz
 look(void)
 {
 	TimestampTz now = GetCurrentTimestamp();
@@ -209,29 +224,33 @@ look(void)
 		}
 	}
 	else
-		current.memory.peak_bytes = Max(current.memory.peak_bytes,
-										high_water_mark_bytes());
-	current.memory.worker_bytes += statement_table_take_workers();
+		current->memory.peak_bytes = Max(current->memory.peak_bytes,
+										 high_water_mark_bytes());
+	current->memory.worker_bytes += statement_table_take_workers();
 	return now;
 }
 
-/* Publishes the figures of the current statement in the session's slot. */
-static void
+/*
+ * Publishes the figures of the current statement in the session's slot, if
+ * they are other ones than those of the statement before.
+ */
+static inline void
 publish(void)
 {
-	int64		bytes = Max(current.memory.plan_bytes, 0) +
-	Max(current.memory.exec_bytes, 0);
+	int64		bytes = Max(current->memory.plan_bytes, 0) +
+	Max(current->memory.exec_bytes, 0);
 	SlotData   *slot;
 
-	if (!pgsm_is_session())
+	if (likely(published_bytes == bytes &&
+			   published_peak_bytes == current->memory.peak_bytes) ||
+		!pgsm_is_session())
 		return;
+	published_bytes = bytes;
+	published_peak_bytes = current->memory.peak_bytes;
 	slot = session_slot_mine();
-	if (likely(slot->statement_bytes == bytes &&
-			   slot->statement_peak_bytes == current.memory.peak_bytes))
-		return;
 	session_slot_begin();
 	slot->statement_bytes = bytes;
-	slot->statement_peak_bytes = current.memory.peak_bytes;
+	slot->statement_peak_bytes = current->memory.peak_bytes;
 	session_slot_end();
 }
 
@@ -240,61 +259,69 @@ publish(void)
  * told of.  text can be NULL; executor is what the executor still has, NULL
  * where it has ended.
  */
-static void
-tell(const char *text, int location, int length, MemoryContext executor,
-	 TimestampTz now)
+static pg_noinline void
+tell_all(const char *text, int location, int length, MemoryContext executor,
+		 TimestampTz now, int64 bytes)
 {
 	int64		threshold = threshold_bytes(setting_statement_threshold);
-	int64		bytes = all_bytes(&current.memory);
-	bool		is_counted = current.is_counted || current.is_limited ||
+	bool		is_counted = current->is_counted || current->is_limited ||
 	bytes >= floor_bytes();
 	bool		is_reported = threshold >= 0 && bytes > threshold &&
-	!current.is_reported;
+	!current->is_reported;
 
-	if (likely(!is_counted && !is_reported))
-		return;
 	if (text != NULL)
 		length = cut_text(&text, location, length);
 	if (is_counted)
 		count_current(text, length, now);
 	if (is_reported && text != NULL)
 	{
-		current.is_reported = true;
-		statement_report(&current.memory, bytes, threshold, text, length,
+		current->is_reported = true;
+		statement_report(&current->memory, bytes, threshold, text, length,
 						 executor);
 	}
 }
 
-/*
- * The figures of the current statement are complete.
- */
-static void
-end_current(void)
+/* The same for most statements, which are not. */
+static inline void
+tell(const char *text, int location, int length, MemoryContext executor,
+	 TimestampTz now)
 {
-	current.state = EXECUTION_ENDED;
-	last = current.memory;
-	has_last = true;
+	int64		bytes = all_bytes(&current->memory);
+
+	if (unlikely(bytes >= floor_bytes() || current->is_counted ||
+				 current->is_limited || setting_statement_threshold >= 0))
+		tell_all(text, location, length, executor, now, bytes);
+}
+
+/* Makes the current statement the previous one, and a new one current. */
+static inline void
+start_anew(int64 queryid, ExecutionState state)
+{
+	Execution  *before = current;
+
+	/* What workers of a session before this one in our slot had left. */
+	if (unlikely(before->state == EXECUTION_NONE))
+		(void) statement_table_take_workers();
+
+	/* One that was only planned was no execution. */
+	if (likely(before->state != EXECUTION_PLANS))
+	{
+		current = previous;
+		previous = before;
+	}
+	current->state = state;
+	current->memory = nothing_known;
+	current->memory.queryid = queryid;
+	current->is_of_command = true;
+	current->is_counted = false;
+	current->is_reported = false;
+	current->is_limited = false;
 }
 
 static void
 begin(int64 queryid, ExecutionState state)
 {
-	/* Its portal is still open, or its end was not seen. */
-	if (unlikely(current.state == EXECUTION_RUNS))
-		end_current();
-
-	/* What workers of a session before this one in our slot had left. */
-	if (unlikely(!has_last))
-		(void) statement_table_take_workers();
-
-	current.state = state;
-	current.memory = nothing_known;
-	current.memory.queryid = queryid;
-	current.told = nothing_known;
-	current.is_of_command = true;
-	current.is_counted = false;
-	current.is_reported = false;
-	current.is_limited = false;
+	start_anew(queryid, state);
 	high_water_mark_begin();
 }
 
@@ -313,8 +340,8 @@ statement_memory_begin_plan(int64 queryid)
 		return;
 
 	/* A rule makes several queries of one, which are planned first. */
-	if (unlikely(current.state == EXECUTION_PLANS &&
-				 current.memory.queryid == queryid))
+	if (unlikely(current->state == EXECUTION_PLANS &&
+				 current->memory.queryid == queryid))
 		high_water_mark_begin();
 	else
 		begin(queryid, EXECUTION_PLANS);
@@ -324,8 +351,8 @@ void
 statement_memory_end_plan(int64 bytes)
 {
 	nested_plans[0].bytes = bytes;
-	if (current.state == EXECUTION_PLANS)
-		current.memory.plan_bytes = Max(current.memory.plan_bytes, 0) + bytes;
+	if (current->state == EXECUTION_PLANS)
+		current->memory.plan_bytes = Max(current->memory.plan_bytes, 0) + bytes;
 }
 
 void
@@ -334,12 +361,13 @@ statement_memory_run(int64 queryid)
 	if (is_off())
 		return;
 
-	if (current.memory.queryid != queryid || current.state == EXECUTION_ENDED)
+	if (current->memory.queryid != queryid ||
+		current->state <= EXECUTION_ENDED)
 		begin(queryid, EXECUTION_RUNS);
 	else
 	{
-		current.state = EXECUTION_RUNS;
-		current.is_of_command = true;
+		current->state = EXECUTION_RUNS;
+		current->is_of_command = true;
 		high_water_mark_begin();
 	}
 }
@@ -359,12 +387,12 @@ statement_memory_end_utility(const char *text, int location, int length)
 {
 	TimestampTz now;
 
-	if (is_off() || current.state != EXECUTION_RUNS)
+	if (is_off() || current->state != EXECUTION_RUNS)
 		return;
 	now = look();
 	publish();
 	tell(text, location, length, NULL, now);
-	end_current();
+	current->state = EXECUTION_ENDED;
 }
 
 void
@@ -441,28 +469,28 @@ statement_memory_end_executor(QueryDesc *queryDesc, int level)
 	}
 
 	/* A cursor that others ran after, or the library was loaded meanwhile. */
-	if (current.state != EXECUTION_RUNS ||
-		current.memory.queryid != (int64) stmt->queryId)
+	if (current->state != EXECUTION_RUNS ||
+		current->memory.queryid != (int64) stmt->queryId)
 		begin((int64) stmt->queryId, EXECUTION_RUNS);
 
-	current.is_of_command = true;
-	current.memory.exec_bytes = MemoryContextMemAllocated(executor, true);
+	current->is_of_command = true;
+	current->memory.exec_bytes = MemoryContextMemAllocated(executor, true);
 	now = look();
 	publish();
 
 	/* What it releases now may be what the next one gets. */
-	if (current.memory.exec_bytes >= 1024 * 1024)
+	if (current->memory.exec_bytes >= 1024 * 1024)
 		high_water_mark_forget();
 
 	tell(queryDesc->sourceText, stmt->stmt_location, stmt->stmt_len, executor,
 		 now);
-	end_current();
+	current->state = EXECUTION_ENDED;
 }
 
 void
 statement_memory_look(void)
 {
-	if (is_off() || current.state != EXECUTION_RUNS)
+	if (is_off() || current->state != EXECUTION_RUNS)
 		return;
 	tell(NULL, 0, 0, NULL, look());
 }
@@ -474,7 +502,7 @@ statement_memory_abort(void)
 
 	/* Other processes than sessions have no end of a command. */
 	if (unlikely(!pgsm_is_session()))
-		hooks_end_of_command();
+		hooks_nesting_level = 0;
 }
 
 void
@@ -484,16 +512,9 @@ statement_memory_limited(void)
 		return;
 
 	/* It was not even planned. */
-	if (current.state == EXECUTION_ENDED)
-	{
-		memset(&current, 0, sizeof(current));
-		current.state = EXECUTION_RUNS;
-		current.memory = nothing_known;
-		current.memory.queryid = session_query_id();
-		current.told = nothing_known;
-		current.is_of_command = true;
-	}
-	current.is_limited = true;
+	if (current->state == EXECUTION_ENDED || current->state == EXECUTION_NONE)
+		start_anew(session_query_id(), EXECUTION_RUNS);
+	current->is_limited = true;
 }
 
 void
@@ -503,44 +524,43 @@ statement_memory_end_of_command(TimestampTz now, bool left_is_known,
 	static char text[STATEMENT_QUERY_BYTES];
 	bool		is_over = has_aborted;
 
+	hooks_nesting_level = 0;
 	has_aborted = false;
-	hooks_end_of_command();
+	left_is_known = left_is_known && current->is_of_command;
+	current->is_of_command = false;
+	if (likely(current->state <= EXECUTION_ENDED && !left_is_known &&
+			   !current->is_limited))
+		return;
 	if (is_off())
 		return;
 
-	left_is_known = left_is_known && current.is_of_command;
-	current.is_of_command = false;
-
-	if (current.state != EXECUTION_ENDED)
+	if (current->state > EXECUTION_ENDED)
 	{
 		now = look();
 		publish();
 	}
 	if (left_is_known)
 	{
-		current.memory.left_bytes += left_bytes;
-		current.memory.left_is_known = true;
+		current->memory.left_bytes += left_bytes;
+		current->memory.left_is_known = true;
 
 		/* What was given back may be what the next one gets. */
 		if (left_bytes < 0)
 			high_water_mark_forget();
 	}
-	if (current.state != EXECUTION_ENDED)
+	if (current->state > EXECUTION_ENDED)
 	{
 		session_query_text(text, sizeof(text));
 		tell(text, 0, 0, NULL, now);
 		if (is_over)
-			end_current();
+			current->state = EXECUTION_ENDED;
 	}
-	else if (left_is_known)
+	else if (current->is_limited || current->is_counted ||
+			 left_bytes >= floor_bytes())
 	{
-		last = current.memory;
-		if (unlikely(current.is_counted || left_bytes >= floor_bytes()))
-		{
-			session_query_text(text, sizeof(text));
-			count_current(current.is_counted ? NULL : text, strlen(text),
-						  now);
-		}
+		session_query_text(text, sizeof(text));
+		count_current(current->is_counted ? NULL : text, strlen(text),
+					  GetCurrentTimestamp());
 	}
 }
 
@@ -561,8 +581,11 @@ statement_memory_worker_ends(void)
 bool
 statement_memory_last(StatementMemory *memory)
 {
-	*memory = last;
-	return has_last;
+	const Execution *last = current->state == EXECUTION_ENDED ? current :
+	previous;
+
+	*memory = last->memory;
+	return last->state != EXECUTION_NONE;
 }
 
 int64

@@ -319,13 +319,19 @@ statement_table_add_worker(int leader_slot, int64 bytes)
 int64
 statement_table_take_workers(void)
 {
-	int			slot = pgsm_my_process_slot();
+	static pg_atomic_uint64 *mine = NULL;
 
-	if (table == NULL || slot < 0)
+	if (unlikely(mine == NULL))
+	{
+		int			slot = pgsm_my_process_slot();
+
+		if (table == NULL || slot < 0)
+			return 0;
+		mine = &worker_bytes[slot];
+	}
+	if (likely(pg_atomic_read_u64(mine) == 0))
 		return 0;
-	if (likely(pg_atomic_read_u64(&worker_bytes[slot]) == 0))
-		return 0;
-	return (int64) pg_atomic_exchange_u64(&worker_bytes[slot], 0);
+	return (int64) pg_atomic_exchange_u64(mine, 0);
 }
 
 int64
