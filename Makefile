@@ -47,11 +47,15 @@ OBJS = \
 	src/functions/tuple_writer.o \
 	src/functions/used_columns.o \
 	src/module.o \
+	src/reading/allocset_blocks.o \
+	src/reading/bump_blocks.o \
 	src/reading/constant_memory.o \
 	src/reading/context_blocks.o \
 	src/reading/context_category.o \
 	src/reading/context_tally.o \
 	src/reading/context_walk.o \
+	src/reading/generation_blocks.o \
+	src/reading/layout_check.o \
 	src/reading/malloc_heap.o \
 	src/reading/mapped_file.o \
 	src/reading/memory_reader.o \
@@ -59,6 +63,7 @@ OBJS = \
 	src/reading/process_memory.o \
 	src/reading/read_permission.o \
 	src/reading/server_process.o \
+	src/reading/slab_blocks.o \
 	src/reading/statement_owners.o \
 	src/session/event_ring.o \
 	src/session/high_water_mark.o \

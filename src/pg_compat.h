@@ -4,7 +4,7 @@
  *	  What differs between PostgreSQL 15, 16, 17, 18 and 19.
  *
  * Everything that depends on the server's version is here, except the
- * layouts of context kinds, which context_blocks.c mirrors.
+ * layouts of context kinds, which context_layouts.h mirrors.
  *
  *-------------------------------------------------------------------------
  */

@@ -15,6 +15,7 @@
 
 #include "functions/category_sums.h"
 #include "reading/context_blocks.h"
+#include "reading/layout_check.h"
 #include "reading/malloc_heap.h"
 #include "reading/process_memory.h"
 #include "reading/statement_owners.h"
@@ -160,7 +161,7 @@ category_sums(ObservedProcess *observed, CategorySum *sums)
 
 	context_tally_create(&walk.names);
 	if (!observed->self)
-		context_blocks_check_layouts();
+		layout_check();
 	if (observed_process_walk(observed, &visitor) == WALK_UNREADABLE)
 		return 0;
 

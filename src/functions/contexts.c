@@ -40,6 +40,7 @@
 #include "pg_compat.h"
 #include "reading/context_blocks.h"
 #include "reading/context_walk.h"
+#include "reading/layout_check.h"
 
 PG_FUNCTION_INFO_V1(pg_session_memory_contexts);
 PG_FUNCTION_INFO_V1(pg_session_memory_contexts_support);
@@ -514,7 +515,7 @@ return_contexts(FunctionCallInfo fcinfo, int pid, uint32 columns)
 	if (observed_process_open(pid, use, &observed))
 	{
 		if (!observed.self)
-			context_blocks_check_layouts();
+			layout_check();
 		collected = palloc0(sizeof(ContextRows));
 		collected->memory = AllocSetContextCreate(work,
 												  "pg_session_memory collected contexts",

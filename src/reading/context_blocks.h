@@ -3,9 +3,9 @@
  * context_blocks.h
  *	  Blocks and free chunks of a memory context, read through a reader.
  *
- * The layouts of the context kinds are private to PostgreSQL.  This file's
- * implementation mirrors them, a version each, and believes none of them
- * before it has agreed with PostgreSQL's own statistics in this process.
+ * The layouts of the context kinds are private to PostgreSQL.  They are
+ * mirrored, a version each, and none of them is believed before it has agreed
+ * with PostgreSQL's own statistics in this process: see layout_check.h.
  *
  *-------------------------------------------------------------------------
  */
@@ -17,15 +17,6 @@
 #include "reading/context_walk.h"
 
 /*
- * Checks the mirrored layouts against the stats methods, once in a process:
- * over all of its own contexts and over a small one of each kind made for the
- * check.  A kind that disagrees is not measured from then on, and one WARNING
- * says so.  Allocates; may raise out-of-memory; call it from a function, not
- * from a callback.
- */
-extern void context_blocks_check_layouts(void);
-
-/*
  * Counts blocks, free chunks and free bytes of the context at address.
  * total_bytes is what the context says it has allocated; counters that do not
  * agree with it are not returned.  Returns false where the figures are not
@@ -35,6 +26,16 @@ extern void context_blocks_check_layouts(void);
 extern bool context_blocks_measure(MemoryReader *reader, uintptr_t address,
 								   ContextKind kind, Size total_bytes,
 								   MemoryContextCounters *counters);
+
+/* The same for a kind that need not be confirmed yet. */
+extern bool context_blocks_measure_unconfirmed(MemoryReader *reader,
+											   uintptr_t address,
+											   ContextKind kind,
+											   Size total_bytes,
+											   MemoryContextCounters *counters);
+
+/* The kind's layout is right: contexts of it are measured from now on. */
+extern void context_blocks_confirm(ContextKind kind);
 
 /*
  * Has the processor fetch what the stats method of a context of this process
