@@ -323,26 +323,38 @@ wait_asleep(pid_t pid)
 	}
 }
 
-/* What a process has in memory, in kB, by each of the kernel's figures. */
+/*
+ * What a process has in memory, in kB, by each of the kernel's figures; clean
+ * and dirty together, since pages of files are written back meanwhile.
+ */
 static void
 memory_of(pid_t pid, char *figures, size_t size)
 {
 	char		line[200];
+	long		kilobytes;
+	long		sums[4] = {0};
 	FILE	   *file;
 
 	snprintf(line, sizeof(line), "/proc/%d/smaps_rollup", (int) pid);
 	file = fopen(line, "r");
 	if (file == NULL)
 		die(line);
-	figures[0] = '\0';
 	while (fgets(line, sizeof(line), file) != NULL)
 	{
-		if (strncmp(line, "Rss:", 4) == 0 || strncmp(line, "Shared_", 7) == 0 ||
-			strncmp(line, "Private_", 8) == 0 ||
-			strncmp(line, "Anonymous:", 10) == 0)
-			strncat(figures, line, size - strlen(figures) - 1);
+		if (sscanf(line, "%*s %ld", &kilobytes) != 1)
+			continue;
+		if (strncmp(line, "Rss:", 4) == 0)
+			sums[0] += kilobytes;
+		else if (strncmp(line, "Anonymous:", 10) == 0)
+			sums[1] += kilobytes;
+		else if (strncmp(line, "Private_", 8) == 0)
+			sums[2] += kilobytes;
+		else if (strncmp(line, "Shared_", 7) == 0)
+			sums[3] += kilobytes;
 	}
 	fclose(file);
+	snprintf(figures, size, "in RAM %ld, anonymous %ld, own %ld, shared %ld kB",
+			 sums[0], sums[1], sums[2], sums[3]);
 }
 
 static void
@@ -493,7 +505,7 @@ main(int argc, char **argv)
 		memory_of(pids[i], after, sizeof(after));
 		if (strcmp(before[i], after) != 0)
 		{
-			printf("the memory of process %d was\n%sand now is\n%s", i,
+			printf("the memory of process %d was\n%s\nand now is\n%s\n", i,
 				   before[i], after);
 			exit(1);
 		}
