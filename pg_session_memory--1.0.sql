@@ -423,7 +423,8 @@ CREATE FUNCTION pg_session_memory_categories(
     OUT largest_context_count bigint,
     OUT largest_context_bytes bigint,
     OUT explanation text,
-    OUT remedy text)
+    OUT remedy text,
+    OUT approximate boolean)
 RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'pg_session_memory_categories'
 LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED COST 10000 ROWS 10;
@@ -438,7 +439,8 @@ CREATE FUNCTION pg_session_memory_idents(
     OUT context text,
     OUT ident text,
     OUT contexts bigint,
-    OUT total_bytes bigint)
+    OUT total_bytes bigint,
+    OUT approximate boolean)
 RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'pg_session_memory_idents'
 LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED COST 10000 ROWS 20;
@@ -473,7 +475,8 @@ SELECT
         pg_catalog.clock_timestamp() - s.state_change, interval '0'))
         FILTER (WHERE s.state LIKE 'idle in transaction%')
         AS longest_idle_in_transaction,
-    pg_catalog.min(s.backend_start) AS oldest_backend_start
+    pg_catalog.min(s.backend_start) AS oldest_backend_start,
+    pg_catalog.bool_or(s.approximate) AS approximate
 FROM pg_session_memory s
 WHERE s.backend_type = 'client backend'
 GROUP BY s.datname, s.usename, s.application_name, s.client_addr;
@@ -499,7 +502,8 @@ CREATE FUNCTION pg_session_memory_snapshot_paths(
     snapshot jsonb,
     OUT path text,
     OUT contexts bigint,
-    OUT bytes bigint)
+    OUT bytes bigint,
+    OUT approximate boolean)
 RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'pg_session_memory_snapshot_paths'
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE ROWS 200;
@@ -515,7 +519,8 @@ CREATE FUNCTION pg_session_memory_diff(
     OUT contexts_after bigint,
     OUT bytes_before bigint,
     OUT bytes_after bigint,
-    OUT growth_bytes bigint)
+    OUT growth_bytes bigint,
+    OUT approximate boolean)
 RETURNS SETOF record
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE ROWS 100
 BEGIN ATOMIC
@@ -526,7 +531,9 @@ BEGIN ATOMIC
         coalesce(a.contexts, 0 * b.contexts),
         coalesce(b.bytes, 0),
         coalesce(a.bytes, 0),
-        coalesce(a.bytes, 0) - coalesce(b.bytes, 0)
+        coalesce(a.bytes, 0) - coalesce(b.bytes, 0),
+        (before ->> 'approximate')::boolean
+            OR (after ->> 'approximate')::boolean
     FROM pg_session_memory_snapshot_paths(before) b
     FULL JOIN pg_session_memory_snapshot_paths(after) a USING (path)
     WHERE (b.contexts, b.bytes) IS DISTINCT FROM (a.contexts, a.bytes)
@@ -547,7 +554,8 @@ CREATE FUNCTION pg_session_memory_sample(
     OUT state text,
     OUT contexts bigint,
     OUT context_bytes bigint,
-    OUT anon_bytes bigint)
+    OUT anon_bytes bigint,
+    OUT approximate boolean)
 RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'pg_session_memory_sample'
 LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED COST 100000 ROWS 60;

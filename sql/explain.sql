@@ -184,13 +184,13 @@ SELECT path, contexts_before, contexts_after, bytes_before, bytes_after,
 	growth_bytes
 FROM pg_session_memory_diff(
 	'{"format": "pg_session_memory snapshot", "version": 1, "anon_bytes": 5000,
-	"swap_bytes": null, "context_bytes": 1000,
+	"swap_bytes": null, "context_bytes": 1000, "approximate": false,
 	"paths": {"gone": {"contexts": 2, "bytes": 300},
 		"same": {"contexts": 1, "bytes": 600},
 		"other count": {"contexts": 1, "bytes": 40},
 		"grown": {"contexts": 7, "bytes": 60}}}',
 	'{"format": "pg_session_memory snapshot", "version": 1, "anon_bytes": 5000,
-	"swap_bytes": 1, "context_bytes": 1600,
+	"swap_bytes": 1, "context_bytes": 1600, "approximate": false,
 	"paths": {"new": {"contexts": 3, "bytes": 100},
 		"same": {"contexts": 1, "bytes": 600},
 		"other count": {"contexts": 2, "bytes": 40},
@@ -198,9 +198,24 @@ FROM pg_session_memory_diff(
 -- Where only one of them knows what is outside, nothing can be said of it.
 SELECT * FROM pg_session_memory_diff(
 	'{"format": "pg_session_memory snapshot", "version": 1, "anon_bytes": null,
-	"swap_bytes": null, "context_bytes": 1000, "paths": {}}',
+	"swap_bytes": null, "context_bytes": 1000, "approximate": false,
+	"paths": {}}',
 	'{"format": "pg_session_memory snapshot", "version": 1, "anon_bytes": 5000,
-	"swap_bytes": 1, "context_bytes": 1600, "paths": {}}');
+	"swap_bytes": 1, "context_bytes": 1600, "approximate": false,
+	"paths": {}}');
+-- It is approximate if one of both is, on either side.
+SELECT b, a, d.approximate AS diff, p.path, p.approximate AS paths
+FROM (SELECT pg_session_memory_snapshot() AS snapshot OFFSET 0) AS s,
+	(VALUES ('false', 'false'), ('true', 'false'), ('false', 'true'),
+		('true', 'true')) AS v (b, a),
+	LATERAL pg_session_memory_diff(
+		jsonb_set(snapshot, '{approximate}', b::jsonb),
+		jsonb_set(jsonb_set(snapshot, '{approximate}', a::jsonb), '{paths}',
+			snapshot->'paths' || '{"new": {"contexts": 1, "bytes": 10}}')) AS d,
+	LATERAL pg_session_memory_snapshot_paths(
+		jsonb_set(snapshot, '{approximate}', b::jsonb)) AS p
+WHERE d.path = 'new' AND p.path IN ('TopMemoryContext', 'outside contexts')
+ORDER BY b, a, p.path COLLATE "C";
 SELECT count(*) FROM pg_session_memory_diff(NULL, pg_session_memory_snapshot());
 
 -- Contexts of one name below each other are of one path: 300 savepoints.
@@ -250,7 +265,8 @@ SELECT given, state, detail FROM (VALUES
 	regress_refused(jsonb_set(pg_session_memory_snapshot(), '{paths}',
 		given::jsonb)::text);
 SELECT key, state, detail
-FROM (VALUES ('context_bytes'), ('anon_bytes'), ('swap_bytes'), ('paths'))
+FROM (VALUES ('approximate'), ('context_bytes'), ('anon_bytes'), ('swap_bytes'),
+	('paths'))
 	AS v (key),
 	regress_refused((pg_session_memory_snapshot() - key)::text);
 

@@ -22,7 +22,7 @@
 
 PG_FUNCTION_INFO_V1(pg_session_memory_categories);
 
-#define CATEGORIES_COLUMNS		11
+#define CATEGORIES_COLUMNS		12
 
 /* share has this many decimals. */
 #define SHARE_DECIMALS			4
@@ -30,7 +30,7 @@ PG_FUNCTION_INFO_V1(pg_session_memory_categories);
 
 static void
 put_category(const CategorySum *sum, const ObservedProcess *observed,
-			 int64 all_bytes, ReturnSetInfo *rsinfo)
+			 int64 all_bytes, bool approximate, ReturnSetInfo *rsinfo)
 {
 	char		remedy[REMEDY_BYTES];
 	Datum		values[CATEGORIES_COLUMNS];
@@ -67,6 +67,7 @@ put_category(const CategorySum *sum, const ObservedProcess *observed,
 	remedy_text(sum->cause, observed->self ? 0 : observed->process.pid,
 				server_process_is_in_transaction(&observed->process), remedy);
 	values[10] = CStringGetTextDatum(remedy);
+	values[11] = BoolGetDatum(approximate);
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 }
 
@@ -88,6 +89,7 @@ pg_session_memory_categories(PG_FUNCTION_ARGS)
 	MemoryContext work;
 	MemoryContext caller;
 	int64		all_bytes = 0;
+	bool		approximate = false;
 	int			count;
 
 	InitMaterializedSRF(fcinfo, 0);
@@ -99,13 +101,13 @@ pg_session_memory_categories(PG_FUNCTION_ARGS)
 	caller = MemoryContextSwitchTo(work);
 	if (observed_process_open(pid, MEMORY_READER_CHUNKS, &observed))
 	{
-		count = category_sums(&observed, sums);
+		count = category_sums(&observed, sums, &approximate);
 		if (count == 0)
 			server_process_warn_unknown(pid);
 		for (int i = 0; i < count; i++)
 			all_bytes += sums[i].total_bytes;
 		for (int i = 0; i < count; i++)
-			put_category(&sums[i], &observed, all_bytes, rsinfo);
+			put_category(&sums[i], &observed, all_bytes, approximate, rsinfo);
 	}
 	MemoryContextSwitchTo(caller);
 	MemoryContextDelete(work);

@@ -151,10 +151,12 @@ compare_bytes(const void *a, const void *b)
 }
 
 int
-category_sums(ObservedProcess *observed, CategorySum *sums)
+category_sums(ObservedProcess *observed, CategorySum *sums,
+			  bool *approximate)
 {
 	SumsWalk	walk = {.observed = observed,.sums = sums};
 	ContextVisitor visitor = {begin_sums, add_to_sums, &walk};
+	ContextWalkResult result;
 	const TallySum **names;
 	int64		context_bytes = 0;
 	int			count = 0;
@@ -162,8 +164,10 @@ category_sums(ObservedProcess *observed, CategorySum *sums)
 	context_tally_create(&walk.names);
 	if (!observed->self)
 		layout_check();
-	if (observed_process_walk(observed, &visitor) == WALK_UNREADABLE)
+	result = observed_process_walk(observed, &visitor);
+	if (result == WALK_UNREADABLE)
 		return 0;
+	*approximate = result == WALK_APPROXIMATE;
 
 	statement_owners_end(&walk.owners);
 

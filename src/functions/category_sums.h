@@ -30,9 +30,10 @@ typedef struct CategorySum
 /*
  * Fills sums, which has CATEGORY_SUMS elements, with what the process has
  * something of, largest first.  Returns how many these are, 0 where the
- * process has ended.  Allocates in the current memory context; raises what
- * observed_process_walk raises.
+ * process has ended, and whether they are approximate.  Allocates in the current
+ * memory context; raises what observed_process_walk raises.
  */
-extern int	category_sums(ObservedProcess *observed, CategorySum *sums);
+extern int	category_sums(ObservedProcess *observed, CategorySum *sums,
+						  bool *approximate);
 
 #endif							/* PGSM_CATEGORY_SUMS_H */

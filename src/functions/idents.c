@@ -27,7 +27,7 @@
 
 PG_FUNCTION_INFO_V1(pg_session_memory_idents);
 
-#define IDENTS_COLUMNS		5
+#define IDENTS_COLUMNS		6
 
 /* As many bytes as pg_session_memory_contexts() shows, and a zero. */
 #define IDENT_BYTES			1024
@@ -121,10 +121,12 @@ pg_session_memory_idents(PG_FUNCTION_ARGS)
 	{
 		IdentsWalk *walk = palloc(sizeof(IdentsWalk));
 		ContextVisitor visitor = {begin_idents, add_to_idents, walk};
+		ContextWalkResult result;
 
 		walk->reader = observed.reader;
 		context_tally_create(&walk->idents);
-		if (observed_process_walk(&observed, &visitor) == WALK_UNREADABLE)
+		result = observed_process_walk(&observed, &visitor);
+		if (result == WALK_UNREADABLE)
 			server_process_warn_unknown(pid);
 		else
 		{
@@ -140,6 +142,7 @@ pg_session_memory_idents(PG_FUNCTION_ARGS)
 				values[2] = text_datum(sorted[i]->ident);
 				values[3] = Int64GetDatum(sorted[i]->contexts);
 				values[4] = Int64GetDatum(sorted[i]->bytes);
+				values[5] = BoolGetDatum(result == WALK_APPROXIMATE);
 				tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc,
 									 values, nulls);
 			}

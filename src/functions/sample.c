@@ -34,7 +34,7 @@
 
 PG_FUNCTION_INFO_V1(pg_session_memory_sample);
 
-#define SAMPLE_COLUMNS		5
+#define SAMPLE_COLUMNS		6
 
 /* Longer than that nobody keeps a transaction open for. */
 #define MAX_SAMPLES			1000000
@@ -175,6 +175,7 @@ take_sample(SampleState *state)
 	values[3] = Int64GetDatum(totals.bytes);
 	values[4] = Int64GetDatum(memory.anon_bytes);
 	nulls[4] = memory.anon_bytes < 0;
+	values[5] = BoolGetDatum(result == WALK_APPROXIMATE);
 	return HeapTupleGetDatum(heap_form_tuple(state->descriptor, values,
 											 nulls));
 }

@@ -56,7 +56,7 @@ PG_FUNCTION_INFO_V1(pg_session_memory_snapshot_paths);
 /* What a snapshot knows of the process beyond its contexts. */
 #define PATH_OUTSIDE			"outside contexts"
 
-#define PATHS_COLUMNS			3
+#define PATHS_COLUMNS			4
 
 typedef struct SnapshotWalk
 {
@@ -342,7 +342,8 @@ check_snapshot(Jsonb *snapshot)
 }
 
 static void
-put_path(ReturnSetInfo *rsinfo, Datum path, int64 contexts, int64 bytes)
+put_path(ReturnSetInfo *rsinfo, Datum path, int64 contexts, int64 bytes,
+		 bool approximate)
 {
 	Datum		values[PATHS_COLUMNS];
 	bool		nulls[PATHS_COLUMNS] = {false};
@@ -351,6 +352,7 @@ put_path(ReturnSetInfo *rsinfo, Datum path, int64 contexts, int64 bytes)
 	values[1] = Int64GetDatum(contexts);
 	nulls[1] = contexts < 0;
 	values[2] = Int64GetDatum(bytes);
+	values[3] = BoolGetDatum(approximate);
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 }
 
@@ -370,11 +372,14 @@ pg_session_memory_snapshot_paths(PG_FUNCTION_ARGS)
 	JsonbIteratorToken token;
 	JsonbValue	value;
 	Datum		path = (Datum) 0;
+	bool		approximate;
 	int64		context_bytes;
 	int64		anon_bytes;
 	int64		swap_bytes;
 
 	check_snapshot(snapshot);
+	approximate = snapshot_value(&snapshot->root, "approximate",
+								 jbvBool)->val.boolean;
 	InitMaterializedSRF(fcinfo, 0);
 	tuple_writer_require_columns(rsinfo->setDesc, PATHS_COLUMNS);
 
@@ -392,7 +397,7 @@ pg_session_memory_snapshot_paths(PG_FUNCTION_ARGS)
 			if (value.type != jbvBinary || !JsonContainerIsObject(entry))
 				refuse_snapshot("A path in it is not a JSON object.");
 			put_path(rsinfo, path, snapshot_number(entry, "contexts"),
-					 snapshot_number(entry, "bytes"));
+					 snapshot_number(entry, "bytes"), approximate);
 		}
 	}
 
@@ -401,6 +406,7 @@ pg_session_memory_snapshot_paths(PG_FUNCTION_ARGS)
 	swap_bytes = snapshot_number_or_null(&snapshot->root, "swap_bytes");
 	if (anon_bytes >= 0)
 		put_path(rsinfo, CStringGetTextDatum(PATH_OUTSIDE), -1,
-				 Max(anon_bytes + Max(swap_bytes, 0) - context_bytes, 0));
+				 Max(anon_bytes + Max(swap_bytes, 0) - context_bytes, 0),
+				 approximate);
 	return (Datum) 0;
 }
