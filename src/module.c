@@ -217,7 +217,7 @@ define_settings(void)
 							"Sets how long a session must be idle before it looks at its memory once more.",
 							"It does so if its last command was not measured, and trims itself if trim_when_idle is on.",
 							&setting_idle_delay,
-							1000, 1, 24 * 60 * 60 * 1000,
+							1000, 10, 24 * 60 * 60 * 1000,
 							PGC_USERSET, GUC_UNIT_MS,
 							NULL, NULL, NULL);
 
@@ -231,9 +231,9 @@ define_settings(void)
 
 	DefineCustomIntVariable("pg_session_memory.trim_threshold",
 							"Sets how much memory outside of contexts an idle session keeps before it trims itself.",
-							"0 trims every session that has worked.",
+							"A session that has worked mostly has more than the smallest value.",
 							&setting_trim_threshold,
-							8 * 1024, 0, INT_MAX,
+							8 * 1024, 64, INT_MAX,
 							PGC_USERSET, GUC_UNIT_KB,
 							NULL, NULL, NULL);
 

@@ -262,8 +262,8 @@ run_with_library()
 		pg_session_memory.process_threshold=1kB \
 		pg_session_memory.max_overhead=100 \
 		pg_session_memory.trim_when_idle=on \
-		pg_session_memory.idle_delay=1ms \
-		pg_session_memory.trim_threshold=0 \
+		pg_session_memory.idle_delay=10ms \
+		pg_session_memory.trim_threshold=64kB \
 		pg_session_memory.log_level=debug2 \
 		pg_session_memory.max_events=100000 \
 		log_min_messages=debug2

@@ -167,7 +167,7 @@ main()
 		pg_session_memory.session_threshold=8MB \
 		pg_session_memory.trim_when_idle=on \
 		pg_session_memory.idle_delay=10ms \
-		pg_session_memory.trim_threshold=0 \
+		pg_session_memory.trim_threshold=64kB \
 		log_line_prefix='%m [%p] %e ' log_min_error_statement=panic
 	log=$PRIVATE_DIR/sqlsmith.log
 	write_targets

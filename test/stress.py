@@ -194,9 +194,9 @@ def terminate(connection):
 
 def change_settings(connection):
     rows(connection, "SET pg_session_memory.idle_delay = %s",
-         [random.choice(["1ms", "20ms", "1s"])])
+         [random.choice(["10ms", "20ms", "1s"])])
     rows(connection, "SET pg_session_memory.trim_when_idle = on")
-    rows(connection, "SET pg_session_memory.trim_threshold = 0")
+    rows(connection, "SET pg_session_memory.trim_threshold = '64kB'")
 
 
 def run(statement):
@@ -371,8 +371,8 @@ VALUES = {
     "process_threshold": ["-1", "0", "10MB"],
     "log_level": ["log", "debug1", "warning", "notice"],
     "max_overhead": ["0.01", "1", "100"],
-    "idle_delay": ["1ms", "10ms", "1s"],
-    "trim_threshold": ["0", "100kB", "8MB"],
+    "idle_delay": ["10ms", "100ms", "1s"],
+    "trim_threshold": ["64kB", "100kB", "8MB"],
     "max_events": ["0", "10", "2000"],
 }
 

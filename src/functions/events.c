@@ -53,39 +53,43 @@ Datum
 pg_session_memory_get_events(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	MemoryEvent *events;
-	int			count;
+	MemoryEvent event;
+	int64		first_id;
+	int64		next_id;
 
 	module_require_preloaded();
 	InitMaterializedSRF(fcinfo, 0);
 	tuple_writer_require_columns(rsinfo->setDesc, EVENTS_COLUMNS);
-	count = event_ring_read(&events);
+	event_ring_range(&first_id, &next_id);
 
-	for (int i = count - 1; i >= 0; i--)
+	for (int64 id = next_id - 1; id >= first_id; id--)
 	{
-		const MemoryEvent *event = &events[i];
 		Datum		values[EVENTS_COLUMNS];
 		bool		nulls[EVENTS_COLUMNS] = {false};
 
 		CHECK_FOR_INTERRUPTS();
-		values[0] = Int64GetDatum(event->id);
-		values[1] = TimestampTzGetDatum(event->at);
-		values[2] = Int32GetDatum(event->pid);
-		values[3] = TimestampTzGetDatum(event->backend_start);
-		values[4] = text_or_null(NameStr(event->usename), &nulls[4]);
-		values[5] = text_or_null(NameStr(event->datname), &nulls[5]);
-		values[6] = text_or_null(NameStr(event->application_name), &nulls[6]);
-		values[7] = CStringGetTextDatum(kind_names[event->kind]);
-		values[8] = text_or_null(event->context, &nulls[8]);
-		values[9] = Int64GetDatum(event->bytes);
-		nulls[9] = event->bytes < 0;
-		values[10] = Int64GetDatum(event->threshold_bytes);
-		nulls[10] = event->threshold_bytes < 0;
-		values[11] = Int64GetDatum(event->session_bytes);
-		values[12] = Int64GetDatum(event->query_id);
-		nulls[12] = event->query_id == 0;
-		values[13] = text_or_null(event->query, &nulls[13]);
-		if (!permission_may_see_role(event->userid))
+
+		/* All that are older have been replaced as well. */
+		if (!event_ring_read(id, &event))
+			break;
+		values[0] = Int64GetDatum(event.id);
+		values[1] = TimestampTzGetDatum(event.at);
+		values[2] = Int32GetDatum(event.pid);
+		values[3] = TimestampTzGetDatum(event.backend_start);
+		values[4] = text_or_null(NameStr(event.usename), &nulls[4]);
+		values[5] = text_or_null(NameStr(event.datname), &nulls[5]);
+		values[6] = text_or_null(NameStr(event.application_name), &nulls[6]);
+		values[7] = CStringGetTextDatum(kind_names[event.kind]);
+		values[8] = text_or_null(event.context, &nulls[8]);
+		values[9] = Int64GetDatum(event.bytes);
+		nulls[9] = event.bytes < 0;
+		values[10] = Int64GetDatum(event.threshold_bytes);
+		nulls[10] = event.threshold_bytes < 0;
+		values[11] = Int64GetDatum(event.session_bytes);
+		values[12] = Int64GetDatum(event.query_id);
+		nulls[12] = event.query_id == 0;
+		values[13] = text_or_null(event.query, &nulls[13]);
+		if (!permission_may_see_role(event.userid))
 		{
 			for (int column = 7; column < EVENTS_COLUMNS; column++)
 				nulls[column] = true;
@@ -94,8 +98,6 @@ pg_session_memory_get_events(PG_FUNCTION_ARGS)
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc,
 							 values, nulls);
 	}
-	if (events != NULL)
-		pfree(events);
 	return (Datum) 0;
 }
 

@@ -4,8 +4,13 @@
  *	  The last threshold crossings of all sessions, in shared memory.
  *
  * An event is rare, some an hour in a healthy server, so a lock is simple
- * and cheap enough.  It is held only to copy: an event is put together
- * before, and read events are looked at after.
+ * and cheap enough.  It is held only to copy one event, by who writes and by
+ * who reads: a session that ends its command never waits for the whole ring.
+ * So a reader may miss the oldest events, if others take their places while
+ * it reads.
+ *
+ * The ring is everybody's, so nobody can fill it: a session adds at most
+ * EVENTS_A_MINUTE, and what is beyond that is left out.
  *
  *-------------------------------------------------------------------------
  */
@@ -16,7 +21,6 @@
 #include "storage/shmem.h"
 #include "utils/backend_status.h"
 #include "utils/guc.h"
-#include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 #include "session/event_ring.h"
@@ -30,7 +34,14 @@ typedef struct EventRing
 	MemoryEvent events[FLEXIBLE_ARRAY_MEMBER];	/* by id % max_events */
 } EventRing;
 
+/* More events than this within a minute a session does not add. */
+#define EVENTS_A_MINUTE		30
+
 static EventRing *ring = NULL;
+
+/* The minute in which this session last added events, and how many. */
+static TimestampTz minute_began = 0;
+static int	events_in_minute = 0;
 
 Size
 event_ring_shmem_size(void)
@@ -51,6 +62,23 @@ event_ring_shmem_startup(void)
 	ring->lock = &GetNamedLWLockTranche(EVENT_RING_TRANCHE)->lock;
 	ring->first_id = 1;
 	ring->next_id = 1;
+}
+
+/* Whether the session may add an event now.  A clock can be set back. */
+static bool
+own_event_is_allowed(void)
+{
+	TimestampTz now;
+
+	if (ring == NULL || setting_max_events == 0)
+		return false;
+	now = GetCurrentTimestamp();
+	if (now < minute_began || now - minute_began >= USECS_PER_MINUTE)
+	{
+		minute_began = now;
+		events_in_minute = 0;
+	}
+	return ++events_in_minute <= EVENTS_A_MINUTE;
 }
 
 /* Too large for the stack of a callback. */
@@ -91,7 +119,7 @@ void
 event_ring_add(EventKind kind, const char *context, int64 bytes,
 			   int64 threshold_bytes, int64 session_bytes)
 {
-	if (ring == NULL || setting_max_events == 0)
+	if (!own_event_is_allowed())
 		return;
 	fill_event(kind, bytes, threshold_bytes, session_bytes);
 	own_event.query_id = session_query_id();
@@ -105,7 +133,7 @@ void
 event_ring_add_statement(int64 bytes, int64 threshold_bytes, int64 query_id,
 						 const char *text, int length)
 {
-	if (ring == NULL || setting_max_events == 0)
+	if (!own_event_is_allowed())
 		return;
 	fill_event(EVENT_STATEMENT, bytes, threshold_bytes,
 			   session_slot_mine()->retained_bytes);
@@ -115,24 +143,30 @@ event_ring_add_statement(int64 bytes, int64 threshold_bytes, int64 query_id,
 	event_ring_put(&own_event);
 }
 
-int
-event_ring_read(MemoryEvent **events)
+void
+event_ring_range(int64 *first_id, int64 *next_id)
 {
-	int			count = 0;
-
-	*events = NULL;
+	*first_id = *next_id = 0;
 	if (ring == NULL || setting_max_events == 0)
-		return 0;
-	*events = MemoryContextAllocHuge(CurrentMemoryContext,
-									 mul_size(sizeof(MemoryEvent),
-											  setting_max_events));
+		return;
+	LWLockAcquire(ring->lock, LW_SHARED);
+	*first_id = Max(ring->first_id, ring->next_id - setting_max_events);
+	*next_id = ring->next_id;
+	LWLockRelease(ring->lock);
+}
+
+bool
+event_ring_read(int64 id, MemoryEvent *copy)
+{
+	bool		is_there;
 
 	LWLockAcquire(ring->lock, LW_SHARED);
-	for (int64 id = Max(ring->first_id, ring->next_id - setting_max_events);
-		 id < ring->next_id; id++)
-		(*events)[count++] = ring->events[id % setting_max_events];
+	is_there = id >= ring->first_id && id < ring->next_id &&
+		id >= ring->next_id - setting_max_events;
+	if (is_there)
+		*copy = ring->events[id % setting_max_events];
 	LWLockRelease(ring->lock);
-	return count;
+	return is_there;
 }
 
 void

@@ -57,7 +57,8 @@ extern void event_ring_shmem_startup(void);
 
 /*
  * Adds an event about the calling session; id, at, and who it is are filled
- * in here.  Nothing where there is no ring.  Callbacks too; no error.
+ * in here.  Nothing where there is no ring, or where the session has added as
+ * many as it may in a minute.  Callbacks too; no error.
  */
 extern void event_ring_add(EventKind kind, const char *context, int64 bytes,
 						   int64 threshold_bytes, int64 session_bytes);
@@ -77,10 +78,15 @@ extern void event_ring_add_statement(int64 bytes, int64 threshold_bytes,
 extern void event_ring_put(MemoryEvent *event);
 
 /*
- * Copies all events, oldest first, into memory of the current context and
- * returns how many.  May raise out-of-memory.
+ * The ids that there are: from first_id up to, and without, next_id.
  */
-extern int	event_ring_read(MemoryEvent **events);
+extern void event_ring_range(int64 *first_id, int64 *next_id);
+
+/*
+ * Copies the event of this id.  Returns false if it is not there any more.
+ * Only with an id of event_ring_range.
+ */
+extern bool event_ring_read(int64 id, MemoryEvent *copy);
 
 /* Forgets all events; ids go on. */
 extern void event_ring_reset(void);

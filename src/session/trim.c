@@ -68,12 +68,11 @@ session_trim_begin(bool caches, TrimResult *result)
 }
 
 /*
- * Gives back what malloc keeps free, and tells of the trim.  An event is left
- * out for who trims the own session for nothing, perhaps in a loop: it would
- * displace others.
+ * An event is left out for a trim that gave back nothing: it would displace
+ * others.
  */
-static void
-finish_trim(TrimResult *result, bool own_call)
+void
+session_trim_finish(TrimResult *result)
 {
 	SlotData   *slot = session_slot_mine();
 	char		released[PRETTY_BYTES];
@@ -99,8 +98,7 @@ finish_trim(TrimResult *result, bool own_call)
 	slot->trimmed_bytes += result->released_bytes;
 	session_slot_end();
 
-	if (!own_call || result->released_bytes > 0 ||
-		result->anon_bytes_after < 0)
+	if (result->released_bytes > 0 || result->anon_bytes_after < 0)
 		event_ring_add(EVENT_TRIMMED, NULL, result->released_bytes, -1,
 					   result->context_bytes_after);
 	ereport(DEBUG1,
@@ -111,16 +109,10 @@ finish_trim(TrimResult *result, bool own_call)
 }
 
 void
-session_trim_finish(TrimResult *result)
-{
-	finish_trim(result, false);
-}
-
-void
 session_trim(bool caches, TrimResult *result)
 {
 	session_trim_begin(caches, result);
-	finish_trim(result, true);
+	session_trim_finish(result);
 }
 
 uint64

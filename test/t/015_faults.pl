@@ -223,8 +223,8 @@ foreach my $bad (
 	[ 'session_threshold', '1 parsec' ], [ 'process_threshold', '' ],
 	[ 'max_overhead', '0' ], [ 'max_overhead', '-1' ],
 	[ 'max_overhead', '100.1' ], [ 'max_overhead', 'NaN' ],
-	[ 'idle_delay', '0' ], [ 'idle_delay', '2d' ],
-	[ 'trim_threshold', '-1' ], [ 'track', 'perhaps' ],
+	[ 'idle_delay', '9' ], [ 'idle_delay', '2d' ],
+	[ 'trim_threshold', '63' ], [ 'track', 'perhaps' ],
 	[ 'live_reads', '2' ], [ 'trim_when_idle', 'sometimes' ],
 	[ 'log_level', 'loud' ])
 {
@@ -239,8 +239,8 @@ foreach my $bad (
 }
 foreach my $good (
 	[ 'context_threshold', '1GB' ], [ 'max_overhead', '0.01' ],
-	[ 'max_overhead', '100' ], [ 'idle_delay', '1' ], [ 'idle_delay', '1d' ],
-	[ 'trim_threshold', '0' ])
+	[ 'max_overhead', '100' ], [ 'idle_delay', '10' ], [ 'idle_delay', '1d' ],
+	[ 'trim_threshold', '64kB' ])
 {
 	my ($name, $value) = @$good;
 

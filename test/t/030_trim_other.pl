@@ -57,13 +57,21 @@ sub look
 		"SELECT * FROM pg_session_memory WHERE pid = $pid")->[0];
 }
 
-# Trims of a session so far
+# Trims of a session so far, those that gave back nothing, too
 sub trims
 {
 	my ($pid) = @_;
 
-	return $observer->query_safe("SELECT count(*)
-		FROM pg_session_memory_events WHERE kind = 'trimmed' AND pid = $pid");
+	return trims_logged($node, "\\[$pid\\]");
+}
+
+# Waits until it has trimmed itself so often.
+sub wait_for_trims
+{
+	my ($pid, $count) = @_;
+
+	wait_for_trims_logged($node, "\\[$pid\\]", $count)
+	  or die "session $pid did not trim itself";
 }
 
 # Asks, and returns the answer, messages, and the milliseconds that it took
@@ -148,8 +156,7 @@ like(
 
 # Whoever does not wait is told that it was asked, and it is done soon.
 is(join(' ', (ask($observer, $pid, 0))[ 0, 1 ]), 'asked ', 'no timeout: asked');
-wait_for("SELECT count(*) = 2 FROM pg_session_memory_events
-	WHERE kind = 'trimmed' AND pid = $pid");
+wait_for_trims($pid, 2);
 $after = look($pid);
 is( $observer->query_safe("SELECT $after->{trimmed_bytes} =
 		(SELECT sum(bytes) FROM pg_session_memory_events WHERE pid = $pid)"),
@@ -191,8 +198,7 @@ cmp_ok($row->{released_bytes}, '<', 1_000_000, 'nothing much: bytes');
 my $so_far = trims($pid);
 is( $observer->query_safe("SELECT t FROM pg_session_memory_trim($pid) AS t"),
 	'(asked,,,,,,,,)', 'no timeout: no figures');
-wait_for("SELECT count(*) > $so_far FROM pg_session_memory_events
-	WHERE kind = 'trimmed' AND pid = $pid");
+wait_for_trims($pid, $so_far + 1);
 
 #
 # A session that is not idle: in a transaction, in one that has failed, in a
@@ -225,8 +231,7 @@ foreach my $state (
 	is(trims($pid), $trims, "$what: not trimmed");
 
 	$session->query_safe($end);
-	wait_for("SELECT count(*) > $trims FROM pg_session_memory_events
-		WHERE kind = 'trimmed' AND pid = $pid");
+	wait_for_trims($pid, $trims + 1);
 }
 
 # Whoever waits long enough gets the answer when the transaction ends,
@@ -236,8 +241,7 @@ start_statement($observer,
 wait_for("SELECT count(*) = 1 FROM pg_stat_activity
 	WHERE query LIKE 'SELECT outcome%'
 		AND state = 'active' AND wait_event_type = 'Extension'");
-my $trims = $node->safe_psql('postgres', "SELECT count(*)
-	FROM pg_session_memory_events WHERE kind = 'trimmed' AND pid = $pid");
+my $trims = trims($pid);
 my $waited = time;
 $session->query_safe('COMMIT');
 is($observer->query_safe('SELECT'), 'trimmed', 'waited: until it was done');
@@ -262,10 +266,7 @@ start_statement($observer,
 wait_for("SELECT count(*) = 1 FROM pg_stat_activity
 	WHERE query LIKE 'SELECT outcome%'
 		AND state = 'active' AND wait_event_type = 'Extension'");
-is( $holder->query_safe("SELECT count(*)
-		FROM pg_session_memory_events WHERE kind = 'trimmed' AND pid = $pid"),
-	$trims + 1,
-	'in a statement: not trimmed');
+is(trims($pid), $trims + 1, 'in a statement: not trimmed');
 $holder->quit;
 is($observer->query_safe('SELECT'), 'trimmed',
 	'in a statement: done after it');
@@ -276,8 +277,7 @@ $trims = trims($pid);
 $session->query_safe('BEGIN');
 ask($observer, $pid, 0) foreach 1 .. 10;
 $session->query_safe('COMMIT');
-wait_for("SELECT count(*) > $trims FROM pg_session_memory_events
-	WHERE kind = 'trimmed' AND pid = $pid");
+wait_for_trims($pid, $trims + 1);
 $session->query_safe('SELECT 1');
 is(trims($pid), $trims + 1, 'ten requests: done once');
 
@@ -411,7 +411,7 @@ is((ask($observer, $ended_pid, 180000))[0],
 	'not found', 'a session that has ended: not waited for');
 is((ask($observer, backend_pid($observer), 0))[0],
 	'trimmed', 'the own session: done at once');
-is(trims(backend_pid($observer)), 1, 'the own session: an event');
+is(trims(backend_pid($observer)), 1, 'the own session: once');
 foreach my $wrong (-1, '-9223372036854775808')
 {
 	($answer, $messages) = ask($observer, $pid, $wrong);
@@ -490,8 +490,7 @@ like($observer->{stderr}, qr/canceling statement due to user request/,
 	'one that waits: can be cancelled');
 $observer->{stderr} = '';
 $session->query_safe('COMMIT');
-wait_for("SELECT count(*) > $trims FROM pg_session_memory_events
-	WHERE kind = 'trimmed' AND pid = $pid");
+wait_for_trims($pid, $trims + 1);
 
 #
 # A session that does not react at all
@@ -708,8 +707,7 @@ foreach my $end (
 	start_statement($session,
 		'SELECT sum(released_bytes) FROM generate_series(1, 10000000) g,
 			LATERAL pg_session_memory_trim(g > 0)');
-	wait_for("SELECT count(*) >= 20 FROM pg_session_memory_events
-		WHERE kind = 'trimmed' AND pid = $pid");
+	wait_for_trims($pid, 20);
 	$node->safe_psql('postgres', sprintf $command, $pid);
 	if ($what eq 'cancelled')
 	{

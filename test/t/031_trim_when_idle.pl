@@ -70,12 +70,12 @@ sub look
 		"SELECT * FROM pg_session_memory WHERE pid = $pid")->[0];
 }
 
+# Trims of a session so far, those that gave back nothing, too
 sub trims
 {
 	my ($pid) = @_;
 
-	return $observer->query_safe("SELECT count(*)
-		FROM pg_session_memory_events WHERE kind = 'trimmed' AND pid = $pid");
+	return trims_logged($node, "\\[$pid\\]");
 }
 
 # Waits until a session has trimmed itself that often, and not more often.
@@ -83,8 +83,7 @@ sub wait_for_trims
 {
 	my ($pid, $count, $what) = @_;
 
-	$node->poll_query_until('postgres', "SELECT count(*) >= $count
-		FROM pg_session_memory_events WHERE kind = 'trimmed' AND pid = $pid")
+	wait_for_trims_logged($node, "\\[$pid\\]", $count)
 	  or diag("$what: it did not trim itself");
 	is(trims($pid), $count, $what);
 }
@@ -123,8 +122,8 @@ sub open_trimming
 		join '\;',
 		map { "SET pg_session_memory.$_ = '$settings{$_}'" }
 		  sort keys %settings);
-	wait_for_trims($pid, 1, 'trim_threshold 0: after its settings')
-	  if ($settings{trim_threshold} // '') eq '0';
+	wait_for_trims($pid, 1, 'trim_threshold 64kB: after its settings')
+	  if ($settings{trim_threshold} // '') eq '64kB';
 	return ($session, $pid);
 }
 
@@ -172,9 +171,9 @@ no_more_trims($pid, 1, 'idle: not for nothing');
 $session->query_safe($bloat);
 wait_for_trims($pid, 2, 'idle: again after work');
 
-# With a threshold of 0 each work is a reason, but being idle for longer is
+# With the smallest threshold each work is a reason, but being idle for longer is
 # none, and what an idle session is told by others is not work.
-my ($each, $each_pid) = open_trimming(trim_threshold => 0);
+my ($each, $each_pid) = open_trimming(trim_threshold => '64kB');
 $each->query_safe('LISTEN channel');
 wait_for_trims($each_pid, 2, 'each time: trimmed itself');
 $observer->query_safe("NOTIFY channel, 'for an idle session'");
@@ -206,7 +205,7 @@ wait_for_trims($each_pid, 5, 'each time: after a failed transaction');
 	local %ENV = $node->_get_env(
 		PGAPPNAME => 'extended',
 		PGOPTIONS => "-c pg_session_memory.trim_when_idle=on
-			-c pg_session_memory.trim_threshold=0
+			-c pg_session_memory.trim_threshold=64kB
 			-c pg_session_memory.idle_delay=$delay");
 	my $directory = PostgreSQL::Test::Utils::tempdir();
 
@@ -221,9 +220,7 @@ wait_for_trims($each_pid, 5, 'each time: after a failed transaction');
 }
 # A session that has ended is in the ring still.  A pause of 3 s is thirty
 # delays.
-is( $observer->query_safe(
-		"SELECT count(*) FROM pg_session_memory_events
-		WHERE application_name = 'extended' AND kind = 'trimmed'"),
+is(trims_logged($node, '\] extended'),
 	3,
 	'extended protocol: once in each pause');
 $each->quit;
@@ -242,7 +239,7 @@ wait_for_trims($pid, 3, 'in a transaction: after it');
 # dropped: here they are always over the threshold.
 #
 my ($rich, $rich_pid) =
-  open_trimming(trim_threshold => 0, context_threshold => 0);
+  open_trimming(trim_threshold => '64kB', context_threshold => 0);
 $rich->query_safe(
 	q(CREATE TEMP TABLE temporary AS SELECT generate_series(1, 100) AS a;
 	CREATE TEMP SEQUENCE number;
@@ -319,7 +316,7 @@ foreach my $case ([ '64MB', 'kept' ], [ '512kB', 'dropped' ])
 
 	$logged = -s $node->logfile;
 	($session, $pid) =
-	  open_trimming(trim_threshold => 0, context_threshold => $threshold);
+	  open_trimming(trim_threshold => '64kB', context_threshold => $threshold);
 	$session->query_safe($plan_all);
 	$node->poll_query_until('postgres', "SELECT last_trim_at > state_change
 		FROM pg_session_memory WHERE pid = $pid");
@@ -350,7 +347,7 @@ foreach my $bench (
 	local %ENV = $node->_get_env(
 		PGAPPNAME => $name,
 		PGOPTIONS => '-c pg_session_memory.trim_when_idle=on
-			-c pg_session_memory.trim_threshold=0');
+			-c pg_session_memory.trim_threshold=64kB');
 
 	push @benches,
 	  IPC::Run::start(
@@ -361,26 +358,20 @@ foreach my $bench (
 		'>', \$output, '2>&1');
 }
 is((grep { $_->finish } @benches), 4, 'busy: pgbench ran');
-is( $observer->query_safe(
-		"SELECT count(*) FROM pg_session_memory_events
-		WHERE application_name = 'busy' AND kind = 'trimmed'"),
+is(trims_logged($node, '\] busy'),
 	0,
 	'busy: plans without pauses, never trimmed');
-is( $observer->query_safe(
-		"SELECT count(*) FROM pg_session_memory_events
-		WHERE application_name = 'long' AND kind = 'trimmed'"),
+is(trims_logged($node, '\] long'),
 	0,
 	'busy: statements longer than the delay, never trimmed');
-is( $observer->query_safe(
-		"SELECT count(*) FROM pg_session_memory_events
-		WHERE application_name = 'pause' AND kind = 'trimmed'"),
+is(trims_logged($node, '\] pause'),
 	2,
 	'busy: with pauses, trimmed in each');
 
 #
 # Beside it PostgreSQL's own timeouts do their work.
 #
-($session, $pid) = open_trimming(trim_threshold => 0);
+($session, $pid) = open_trimming(trim_threshold => '64kB');
 $session->query_safe("SET idle_session_timeout = '10s'");
 wait_for_trims($pid, 2, 'idle_session_timeout: trimmed before');
 $node->poll_query_until('postgres',
@@ -390,7 +381,7 @@ like(
 	slurp_file($node->logfile),
 	qr/\[$pid\].* FATAL: +terminating connection due to idle-session timeout/,
 	'idle_session_timeout: ended');
-($session, $pid) = open_trimming(trim_threshold => 0);
+($session, $pid) = open_trimming(trim_threshold => '64kB');
 $session->query_safe("SET statement_timeout = '1s'");
 wait_for_trims($pid, 2, 'statement_timeout: trimmed before');
 $session->query('SELECT pg_sleep(60)');

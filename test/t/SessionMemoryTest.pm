@@ -21,6 +21,8 @@ our @EXPORT = qw(
   contexts_of
   logged_contexts
   parallel_setting
+  trims_logged
+  wait_for_trims_logged
 );
 
 my $json = JSON::PP->new->utf8;
@@ -237,6 +239,29 @@ sub parallel_setting
 	return $node->pg_version >= 16
 	  ? 'debug_parallel_query'
 	  : 'force_parallel_mode';
+}
+
+# How many trims the log tells of, at log_min_messages = debug1, of sessions
+# whose line begins like this: [pid] application.
+sub trims_logged
+{
+	my ($node, $whose) = @_;
+
+	return scalar(() = slurp_file($node->logfile) =~
+		  /$whose.* DEBUG: +session memory trimmed/g);
+}
+
+# Waits until there are as many; false if that does not happen.
+sub wait_for_trims_logged
+{
+	my ($node, $whose, $count) = @_;
+
+	foreach my $try (1 .. 10 * $PostgreSQL::Test::Utils::timeout_default)
+	{
+		return 1 if trims_logged($node, $whose) >= $count;
+		select undef, undef, undef, 0.1;
+	}
+	return 0;
 }
 
 1;
