@@ -29,6 +29,7 @@ OBJS = \
 	src/functions/category_sums.o \
 	src/functions/client_output.o \
 	src/functions/contexts.o \
+	src/functions/environment.o \
 	src/functions/events.o \
 	src/functions/explain_option.o \
 	src/functions/foreign_text.o \
@@ -80,6 +81,7 @@ OBJS = \
 	src/session/tell.o \
 	src/session/trim.o \
 	src/session/watch.o \
+	src/watcher/environment.o \
 	src/watcher/processes.o \
 	src/watcher/recorder.o \
 	src/watcher/server_memory.o \

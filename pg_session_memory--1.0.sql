@@ -64,6 +64,7 @@ CREATE FUNCTION pg_session_memory_measure(
     OUT trimmed_bytes bigint,
     OUT statement_bytes bigint,
     OUT statement_peak_bytes bigint,
+    OUT parallel_bytes bigint,
     OUT source text,
     OUT approximate boolean,
     OUT peak_at timestamptz)
@@ -77,6 +78,7 @@ COMMENT ON FUNCTION pg_session_memory_measure(integer, timestamptz) IS
 CREATE VIEW pg_session_memory AS
 SELECT
     a.pid,
+    a.leader_pid,
     a.backend_type,
     a.datname,
     a.usename,
@@ -112,6 +114,7 @@ SELECT
     m.trimmed_bytes,
     m.statement_bytes,
     m.statement_peak_bytes,
+    m.parallel_bytes,
     m.source,
     m.approximate,
     m.peak_at
@@ -615,6 +618,18 @@ COMMENT ON COLUMN pg_session_memory_server.shared_memory_bytes IS
 'size of the server''s main shared memory, touched or not';
 
 GRANT SELECT ON pg_session_memory_server TO PUBLIC;
+
+CREATE FUNCTION pg_session_memory_environment(
+    OUT item text,
+    OUT value text,
+    OUT verdict text,
+    OUT advice text)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'pg_session_memory_environment'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED COST 10000 ROWS 10;
+
+COMMENT ON FUNCTION pg_session_memory_environment() IS
+'what decides whether this server survives running out of memory: verdict is ok, note or danger, advice NULL where all is well; for everybody';
 
 CREATE FUNCTION pg_session_memory_get_history(
     OUT at timestamptz,

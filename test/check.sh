@@ -166,6 +166,9 @@ check_build()
 		run_memory_reader
 	check "server_memory finds the limit that holds" \
 		run_alone server_memory_test src/watcher/server_memory.c
+	check "environment says what is wrong with a machine, and nothing else" \
+		run_alone environment_test src/watcher/environment.c \
+		src/watcher/server_memory.c
 	check "recorder gives back what it was given, whatever happens to its file" \
 		run_alone recorder_test src/watcher/recorder.c
 }

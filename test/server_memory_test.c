@@ -13,53 +13,19 @@
  */
 #include "postgres.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
+#include "made_up_tree.h"
 #include "watcher/server_memory.h"
-
-/* Those of the system: there is no server with its own ones. */
-#undef fprintf
-#undef printf
-#undef snprintf
-#undef vsnprintf
 
 #define MB		((int64) 1024 * 1024)
 
-static const char *directory;
-static char root[SERVER_MEMORY_PATH];
 static int	cases;
 static int	failures;
 
-/* Writes root/path, with the directories that it is in. */
-static void
-put(const char *path, const char *text)
-{
-	char		full[2 * SERVER_MEMORY_PATH];
-	int			file;
-
-	snprintf(full, sizeof(full), "%s%s", root, path);
-	for (char *slash = strchr(full + 1, '/'); slash; slash = strchr(slash + 1, '/'))
-	{
-		*slash = '\0';
-		(void) mkdir(full, 0700);
-		*slash = '/';
-	}
-	file = open(full, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-	if (file < 0 || write(file, text, strlen(text)) < 0)
-	{
-		perror(full);
-		exit(2);
-	}
-	close(file);
-}
-
-/* A tree of its own for each case. */
+/* What every machine has. */
 static void
 begin(void)
 {
-	snprintf(root, sizeof(root), "%s/%d", directory, ++cases);
+	begin_tree(++cases);
 	put("/proc/meminfo",
 		"MemTotal:       16777216 kB\n"
 		"MemFree:         1048576 kB\n"
@@ -330,7 +296,7 @@ main(int argc, char **argv)
 		fprintf(stderr, "usage: server_memory_test DIRECTORY\n");
 		return 2;
 	}
-	directory = argv[1];
+	trees = argv[1];
 	test_machine();
 	test_unified();
 	test_version1();

@@ -60,8 +60,7 @@ pg_session_memory_get_server(PG_FUNCTION_ARGS)
 		if (process.type == B_BACKEND)
 		{
 			sessions++;
-			if (process.state == STATE_RUNNING ||
-				process.state == STATE_FASTPATH)
+			if (server_process_runs_statement(process.state))
 				active++;
 		}
 	}

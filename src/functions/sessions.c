@@ -26,10 +26,11 @@
 #include "reading/server_process.h"
 #include "session/slot.h"
 #include "settings.h"
+#include "watcher/watched.h"
 
 PG_FUNCTION_INFO_V1(pg_session_memory_measure);
 
-#define MEASURE_COLUMNS		28
+#define MEASURE_COLUMNS		29
 
 /* Kept from one process of a query to the next; goes with the query. */
 typedef struct MeasureState
@@ -108,6 +109,29 @@ measure_state(FunctionCallInfo fcinfo)
 }
 
 /*
+ * Anonymous memory of a session and of the parallel workers that it has now;
+ * -1 if it has none.
+ */
+static int64
+parallel_bytes(const ServerProcess *leader, int64 own_bytes)
+{
+	int64		bytes = 0;
+
+	if (leader->type != B_BACKEND ||
+		!server_process_runs_statement(leader->state))
+		return -1;
+	for (int slot = 0; slot < MaxBackends; slot++)
+	{
+		ServerProcess worker;
+
+		if (server_process_at(slot, &worker) && worker.type == B_BG_WORKER &&
+			server_process_leader(worker.pid) == leader->pid)
+			bytes += Max(process_memory_anon_bytes(worker.pid), 0);
+	}
+	return bytes == 0 || own_bytes < 0 ? -1 : own_bytes + bytes;
+}
+
+/*
  * pg_session_memory_measure(pid int, backend_start timestamptz)
  *
  * One row of figures.  backend_start, where it is not NULL, must be the
@@ -128,6 +152,7 @@ pg_session_memory_measure(PG_FUNCTION_ARGS)
 	bool		nulls[MEASURE_COLUMNS];
 	MeasureRow	row = {values, nulls, 0};
 	SlotData	slot;
+	WatchedProcess watched;
 	bool		has_slot;
 	const char *source;
 
@@ -201,8 +226,21 @@ pg_session_memory_measure(PG_FUNCTION_ARGS)
 	else
 		row.column += 2;
 
-	put_bytes(&row, has_slot ? slot.statement_bytes : -1);
-	put_bytes(&row, has_slot ? slot.statement_peak_bytes : -1);
+	if (process.pid != MyProcPid &&
+		server_process_runs_statement(process.state) &&
+		watched_read(process.slot, process.pid, process.start,
+					 process.query_start, &watched))
+	{
+		/* A statement may have given back what it did not take. */
+		put_bytes(&row, Max(watched.statement_bytes, 0));
+		put_bytes(&row, watched.statement_peak_bytes);
+	}
+	else
+	{
+		put_bytes(&row, has_slot ? slot.statement_bytes : -1);
+		put_bytes(&row, has_slot ? slot.statement_peak_bytes : -1);
+	}
+	put_bytes(&row, parallel_bytes(&process, memory.anon_bytes));
 
 	put_datum(&row, CStringGetTextDatum(source ? source : "unavailable"));
 	if (result != WALK_UNREADABLE)

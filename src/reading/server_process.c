@@ -13,6 +13,8 @@
 #include "postgres.h"
 
 #include "miscadmin.h"
+#include "storage/proc.h"
+#include "storage/procarray.h"
 
 #include "pg_compat.h"
 #include "reading/server_process.h"
@@ -37,6 +39,7 @@ read_slot(volatile PgBackendStatus *status, int slot, ServerProcess *process)
 		process->databaseid = status->st_databaseid;
 		process->type = status->st_backendType;
 		process->state = status->st_state;
+		process->query_start = status->st_activity_start_timestamp;
 		pgstat_end_read_activity(status, after);
 
 		if (pgstat_read_activity_complete(before, after))
@@ -75,6 +78,15 @@ server_process_at(int slot, ServerProcess *process)
 	volatile PgBackendStatus *status = pgsm_shared_backend_status();
 
 	return status != NULL && read_slot(&status[slot], slot, process);
+}
+
+int
+server_process_leader(int pid)
+{
+	PGPROC	   *proc = BackendPidGetProc(pid);
+	PGPROC	   *leader = proc != NULL ? proc->lockGroupLeader : NULL;
+
+	return leader != NULL && leader->pid != pid ? leader->pid : 0;
 }
 
 bool

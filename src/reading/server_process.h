@@ -21,6 +21,7 @@ typedef struct ServerProcess
 	Oid			databaseid;
 	BackendType type;
 	BackendState state;
+	TimestampTz query_start;	/* of the running statement or the last one */
 } ServerProcess;
 
 /* Whether it is idle in a transaction block, as far as it said so. */
@@ -29,6 +30,13 @@ server_process_is_in_transaction(const ServerProcess *process)
 {
 	return process->state == STATE_IDLEINTRANSACTION ||
 		process->state == STATE_IDLEINTRANSACTION_ABORTED;
+}
+
+/* Whether it runs a statement, as far as it said so. */
+static inline bool
+server_process_runs_statement(BackendState state)
+{
+	return state == STATE_RUNNING || state == STATE_FASTPATH;
 }
 
 /*
@@ -40,6 +48,13 @@ extern bool server_process_find(int pid, ServerProcess *process);
 
 /* The process in a slot; false if there is none. */
 extern bool server_process_at(int slot, ServerProcess *process);
+
+/*
+ * The pid of a parallel worker's leader, 0 for all other processes.  As
+ * pg_stat_activity has it: without a lock, so of processes that begin or end
+ * it may be wrong.
+ */
+extern int	server_process_leader(int pid);
 
 /* Whether the process is still there, and none that got its pid later. */
 extern bool server_process_is_alive(const ServerProcess *process);

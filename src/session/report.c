@@ -129,6 +129,7 @@ publish(const SessionMeasure *measure, const Judgement *judgement,
 	if (slot->baseline_bytes == 0)
 		slot->baseline_bytes = measure->bytes;
 	slot->measured_at = now;
+	slot->process_threshold_bytes = threshold_bytes(setting_process_threshold);
 	if (measure->bytes > slot->peak_bytes)
 	{
 		slot->peak_bytes = measure->bytes;

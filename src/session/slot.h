@@ -65,6 +65,7 @@ typedef struct SlotData
 	TimestampTz measured_at;	/* 0: not measured yet */
 	SlotExcess	session;		/* over session_threshold */
 	SlotExcess	process;		/* over process_threshold */
+	int64		process_threshold_bytes;	/* the session's own, -1: off */
 	SlotGroup	groups[SLOT_GROUPS];	/* over context_threshold */
 	int64		statement_bytes;	/* the last statement's contexts */
 	int64		statement_peak_bytes;	/* its process's peak, -1: not known */

@@ -31,15 +31,17 @@
 #include <time.h>
 
 #include "postmaster/bgworker.h"
-#include "storage/proc.h"
-#include "storage/procarray.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 #include "pg_compat.h"
 #include "reading/context_walk.h"
 #include "reading/process_memory.h"
+#include "reading/server_process.h"
+#include "session/judge.h"
 #include "session/slot.h"
+#include "session/tell.h"
+#include "settings.h"
 #include "watcher/processes.h"
 #include "watcher/watched.h"
 
@@ -122,23 +124,6 @@ read_status(int slot, FollowedProcess *process, bool *is_worker)
 	return false;
 }
 
-/* The pid of a parallel worker's leader, 0 if it is none. */
-static int
-leader_of(int pid)
-{
-	PGPROC	   *proc = BackendPidGetProc(pid);
-	PGPROC	   *leader = proc != NULL ? proc->lockGroupLeader : NULL;
-
-	/* As pg_stat_activity does it: they may be gone, and then it is wrong. */
-	return leader != NULL && leader->pid != pid ? leader->pid : 0;
-}
-
-static bool
-runs_statement(BackendState state)
-{
-	return state == STATE_RUNNING || state == STATE_FASTPATH;
-}
-
 /* Publishes what a process's statement has added, or that nothing is known. */
 static void
 publish(int slot, const FollowedProcess *process)
@@ -168,7 +153,7 @@ measure(int slot, FollowedProcess *process, bool new_statement)
 	int64		bytes = process_memory_anon_bytes(process->pid);
 
 	process->anon_bytes = bytes;
-	process->looked_idle = !runs_statement(process->state);
+	process->looked_idle = !server_process_runs_statement(process->state);
 	if (bytes < 0)
 		return;
 
@@ -221,14 +206,14 @@ processes_look(bool all, uint64 now, ProcessSums *sums)
 			forget(slot, process);
 			process->pid = current.pid;
 			process->backend_start = current.backend_start;
-			process->leader_pid = is_worker ? leader_of(current.pid) : 0;
+			process->leader_pid = is_worker ? server_process_leader(current.pid) : 0;
 		}
 		new_statement = current.query_start != process->query_start;
 		process->type = current.type;
 		process->userid = current.userid;
 		process->databaseid = current.databaseid;
 		process->query_start = current.query_start;
-		if (all || new_statement || runs_statement(current.state) ||
+		if (all || new_statement || server_process_runs_statement(current.state) ||
 			!process->looked_idle || process->anon_bytes < 0 ||
 			current.state_start != process->state_start)
 		{
@@ -240,7 +225,7 @@ processes_look(bool all, uint64 now, ProcessSums *sums)
 		if (process->type == B_BACKEND)
 		{
 			sums->sessions++;
-			if (runs_statement(process->state))
+			if (server_process_runs_statement(process->state))
 				sums->active++;
 		}
 		sums->anon_bytes += Max(process->anon_bytes, 0);
@@ -328,8 +313,8 @@ walk(FollowedProcess *process, uint64 now)
 		return;
 
 	start = cpu_now();
-	memory_reader_attach(reader, process->pid);
-	if (context_walk(reader, &visitor) == WALK_UNREADABLE)
+	if (context_walk_process(reader, process->pid, &visitor) ==
+		WALK_UNREADABLE)
 		process->walked_at_bytes = -1;
 	else
 	{
@@ -508,5 +493,127 @@ processes_record(uint64 now, RecordedSample *sample)
 			continue;
 		for (int i = 0; i < CONTEXT_CATEGORY_COUNT; i++)
 			sample->category_bytes[i] += data.category_bytes[i];
+	}
+}
+
+/* ----------------------------------------------------------------------------
+ * Words
+ * ----------------------------------------------------------------------------
+ */
+
+void
+processes_describe(const RecordedSession *session, StringInfo text)
+{
+	char		bytes[PRETTY_BYTES];
+	int			largest = 0;
+
+	appendStringInfo(text, "%sPID %d", text->len > 0 ? "; " : "", session->pid);
+	if (session->usename[0] != '\0')
+		appendStringInfo(text, " of %s@%s", session->usename,
+						 session->datname);
+	else
+		appendStringInfo(text, ", %s", session->backend_type);
+	if (session->state[0] != '\0')
+		appendStringInfo(text, " (%s)", session->state);
+	appendStringInfo(text, " with %s", pretty_bytes(session->anon_bytes,
+													bytes));
+	for (int i = 1; i < CONTEXT_CATEGORY_COUNT; i++)
+	{
+		if (session->category_bytes[i] > session->category_bytes[largest])
+			largest = i;
+	}
+	if (session->category_bytes[largest] > 0)
+		appendStringInfo(text, ", most of it %s, %s",
+						 context_category_name(largest),
+						 pretty_bytes(session->category_bytes[largest],
+									  bytes));
+	if (session->query[0] != '\0')
+		appendStringInfo(text, ", statement: %.*s", 200, session->query);
+}
+
+void
+processes_add_event(EventKind kind, const RecordedSession *session,
+					int64 threshold_bytes)
+{
+	static MemoryEvent event;
+
+	memset(&event, 0, sizeof(event));
+	event.kind = kind;
+	event.backend_start = session->backend_start;
+	event.pid = session->pid;
+	event.userid = session->userid;
+	event.bytes = session->anon_bytes;
+	event.threshold_bytes = threshold_bytes;
+	event.session_bytes = session->context_bytes;
+	event.query_id = session->query_id;
+	strlcpy(NameStr(event.usename), session->usename, NAMEDATALEN);
+	strlcpy(NameStr(event.datname), session->datname, NAMEDATALEN);
+	strlcpy(NameStr(event.application_name), session->application_name,
+			NAMEDATALEN);
+	strlcpy(event.context, session->largest_context, SLOT_NAME_BYTES);
+	strlcpy(event.query, session->query, EVENT_QUERY_BYTES);
+	event_ring_put(&event);
+}
+
+/*
+ * Judges a process while it runs a statement, by its session's threshold.  It
+ * is told of when it crosses, and each time that it has doubled since.
+ */
+static void
+judge_running(int slot, FollowedProcess *process, uint64 now)
+{
+	static RecordedSession session;
+	SlotData	data;
+	int64		threshold;
+	char		amount[PRETTY_BYTES];
+	char		limit[PRETTY_BYTES];
+	char		hint[192];
+	StringInfoData detail;
+
+	if (!session_slot_read(slot, process->pid, process->backend_start, &data))
+		return;
+	threshold = data.measured_at != 0 ? data.process_threshold_bytes :
+		threshold_bytes(setting_process_threshold);
+	if (threshold < 0 || process->anon_bytes <= threshold)
+	{
+		process->told_bytes = 0;
+		return;
+	}
+	if (!server_process_runs_statement(process->state) ||
+		(process->told_bytes > 0 &&
+		 process->anon_bytes / 2 < process->told_bytes))
+		return;
+
+	/* Over it already before the statement: the session has told of that. */
+	if (process->told_bytes == 0 && process->statement_base > threshold &&
+		process->anon_bytes / 2 < process->statement_base)
+		return;
+	process->told_bytes = process->anon_bytes;
+	record_session(slot, now, &session);
+	processes_add_event(EVENT_PROCESS, &session, threshold);
+	initStringInfo(&detail);
+	processes_describe(&session, &detail);
+	appendStringInfoChar(&detail, '.');
+	snprintf(hint, sizeof(hint),
+			 "The statement has it until it ends: lower work_mem, set pg_session_memory.process_limit, or end it with pg_cancel_backend(%d).",
+			 process->pid);
+	tell_line(psprintf(REPORT_FIRST_WORDS ": the process holds %s while running, pg_session_memory.process_threshold is %s",
+					   pretty_bytes(process->anon_bytes, amount),
+					   pretty_bytes(threshold, limit)),
+			  detail.data, hint);
+}
+
+void
+processes_judge(uint64 now)
+{
+	for (int slot = 0; slot < pgsm_process_slots(); slot++)
+	{
+		FollowedProcess *process = &followed[slot];
+
+		/* An idle one has been judged by its session. */
+		if (process->pid != 0 && process->type == B_BACKEND &&
+			(server_process_runs_statement(process->state) ||
+			 process->told_bytes > 0))
+			judge_running(slot, process, now);
 	}
 }

@@ -8,11 +8,13 @@
 #ifndef PGSM_PROCESSES_H
 #define PGSM_PROCESSES_H
 
+#include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "portability/instr_time.h"
 #include "utils/backend_status.h"
 
 #include "reading/context_category.h"
+#include "session/event_ring.h"
 #include "watcher/recorder.h"
 
 /* A process, with what was seen of it.  Bytes; -1 where not known. */
@@ -33,6 +35,7 @@ typedef struct FollowedProcess
 	int64		statement_base; /* of that, before the statement */
 	int64		statement_peak; /* the most that the statement added */
 	int64		highest_bytes;	/* the most that a sample has told of */
+	int64		told_bytes;		/* in the log, while over its threshold, or 0 */
 
 	/* Its contexts, as they were walked last. */
 	int64		walked_at_bytes;	/* anon_bytes then, -1: never */
@@ -65,9 +68,23 @@ extern void processes_create(void);
 extern void processes_look(bool all, uint64 now, ProcessSums *sums);
 
 /*
+ * Judges running statements by their sessions' process_threshold: log and
+ * events say so while they run.  Allocates in the current memory context.
+ */
+extern void processes_judge(uint64 now);
+
+/*
  * Fills in the largest processes of a sample, and sums by category, having
  * walked the contexts of those that have changed.
  */
 extern void processes_record(uint64 now, RecordedSample *sample);
+
+/* Adds an event about a process of a sample to the ring. */
+extern void processes_add_event(EventKind kind, const RecordedSession *session,
+								int64 threshold_bytes);
+
+/* "PID 1 of role@database (active) with 5 MB, most of it ...": for the log. */
+extern void processes_describe(const RecordedSession *session,
+							   StringInfo text);
 
 #endif							/* PGSM_PROCESSES_H */

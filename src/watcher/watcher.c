@@ -165,61 +165,6 @@ take_sample(SampleReason reason, const ServerMemory *memory, uint64 now)
 		watcher.told_error = 0;
 }
 
-/* One of the largest processes before the crash, in words. */
-static void
-describe_session(const RecordedSession *session, StringInfo text)
-{
-	char		bytes[PRETTY_BYTES];
-	int			largest = 0;
-
-	appendStringInfo(text, "%sPID %d", text->len > 0 ? "; " : "", session->pid);
-	if (session->usename[0] != '\0')
-		appendStringInfo(text, " of %s@%s", session->usename,
-						 session->datname);
-	else
-		appendStringInfo(text, ", %s", session->backend_type);
-	if (session->state[0] != '\0')
-		appendStringInfo(text, " (%s)", session->state);
-	appendStringInfo(text, " with %s", pretty_bytes(session->anon_bytes,
-													bytes));
-	for (int i = 1; i < CONTEXT_CATEGORY_COUNT; i++)
-	{
-		if (session->category_bytes[i] > session->category_bytes[largest])
-			largest = i;
-	}
-	if (session->category_bytes[largest] > 0)
-		appendStringInfo(text, ", most of it %s, %s",
-						 context_category_name(largest),
-						 pretty_bytes(session->category_bytes[largest],
-									  bytes));
-	if (session->query[0] != '\0')
-		appendStringInfo(text, ", statement: %.*s", 200, session->query);
-}
-
-/* The event is about the largest process of the last moments. */
-static void
-add_restarted_event(const RecordedSession *session)
-{
-	static MemoryEvent event;
-
-	memset(&event, 0, sizeof(event));
-	event.kind = EVENT_RESTARTED;
-	event.backend_start = session->backend_start;
-	event.pid = session->pid;
-	event.userid = session->userid;
-	event.bytes = session->anon_bytes;
-	event.threshold_bytes = -1;
-	event.session_bytes = session->context_bytes;
-	event.query_id = session->query_id;
-	strlcpy(NameStr(event.usename), session->usename, NAMEDATALEN);
-	strlcpy(NameStr(event.datname), session->datname, NAMEDATALEN);
-	strlcpy(NameStr(event.application_name), session->application_name,
-			NAMEDATALEN);
-	strlcpy(event.context, session->largest_context, SLOT_NAME_BYTES);
-	strlcpy(event.query, session->query, EVENT_QUERY_BYTES);
-	event_ring_put(&event);
-}
-
 /*
  * The last run of the server ended without a shutdown: says what there was
  * before, out of the file.  Of the last moments that sample is told in which
@@ -262,7 +207,7 @@ tell_restart(const ServerMemory *memory)
 	{
 		initStringInfo(&sessions);
 		for (int i = 0; i < Min(before.count, 3); i++)
-			describe_session(&before.largest[i], &sessions);
+			processes_describe(&before.largest[i], &sessions);
 		if (memory->oom_kills > before.oom_kills && before.oom_kills >= 0)
 			snprintf(kills, sizeof(kills),
 					 "; the kernel's OOM killer has ended " INT64_FORMAT " processes since",
@@ -275,7 +220,7 @@ tell_restart(const ServerMemory *memory)
 				 errdetail("Largest processes: %s.", sessions.data),
 				 errhint("See pg_session_memory_history_sessions for more.")));
 		if (before.count > 0)
-			add_restarted_event(&before.largest[0]);
+			processes_add_event(EVENT_RESTARTED, &before.largest[0], -1);
 		pfree(sessions.data);
 	}
 	if (count >= 0)
@@ -415,6 +360,8 @@ do_round(void)
 		(recording && now - watcher.sampled_at >= record);
 
 		processes_look(all, now, &watcher.sums);
+		if (watch != 0)
+			processes_judge(now);
 		watcher.looked_at = now;
 	}
 

@@ -33,6 +33,7 @@ my %calls = (
 	'pg_session_memory_diff(jsonb, jsonb)' => [
 		"SCHEMA.pg_session_memory_snapshot(), SCHEMA.pg_session_memory_snapshot($pid)"
 	],
+	'pg_session_memory_environment()' => [''],
 	'pg_session_memory_get_bloat()' => [''],
 	'pg_session_memory_get_events()' => [''],
 	'pg_session_memory_get_history()' => [''],

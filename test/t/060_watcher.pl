@@ -116,7 +116,9 @@ is( $node->safe_psql(
 	'the largest first');
 
 # A statement that grows, and holds what it has.
-$node->safe_psql('postgres', 'CREATE ROLE app LOGIN');
+$node->safe_psql('postgres', "CREATE ROLE app LOGIN;
+	ALTER ROLE app SET pg_session_memory.process_threshold = '24MB'");
+my $offset = -s $node->logfile;
 my $grower = open_session($node, 'postgres', 'app');
 my $grower_pid = backend_pid($grower);
 start_statement($grower,
@@ -136,6 +138,44 @@ wait_for("count(*) > 0 FROM pg_session_memory_history
 		WHERE reason = 'growth' AND largest_pid = $grower_pid
 			AND largest_bytes > 16000000",
 	'growth is a reason for a sample');
+
+# What the view says of it while it runs.
+wait_for("statement_bytes > 20000000 AND statement_peak_bytes >= statement_bytes
+		AND statement_bytes < anon_bytes
+	FROM pg_session_memory WHERE pid = $grower_pid AND state = 'active'",
+	'the view has what the running statement has added');
+wait_for("count(*) = 1 FROM pg_session_memory_events
+	WHERE pid = $grower_pid AND kind = 'process' AND usename = 'app'
+		AND bytes > threshold_bytes AND threshold_bytes = 24 * 1024 * 1024
+		AND query LIKE '/* one that grows */%'",
+	'an event while it runs, by its own threshold');
+$node->wait_for_log(qr/pg_cancel_backend\($grower_pid\)/, $offset);
+like(
+	slurp_file($node->logfile, $offset),
+	qr/session memory over threshold: the process holds \d+ MB while running, pg_session_memory.process_threshold is 24 MB.*\n.*DETAIL:  PID $grower_pid of app\@postgres \(active\) with \d+ MB.*statement: \/\* one that grows/,
+	'and a line in the log');
+
+# Leader and workers.
+my $leader = open_session($node);
+my $leader_pid = backend_pid($leader);
+$leader->query_safe(
+	'CREATE TABLE rows_of_it AS SELECT i FROM generate_series(1, 10000) AS i;
+	ANALYZE rows_of_it; SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0;
+	SET min_parallel_table_scan_size = 0;
+	SET max_parallel_workers_per_gather = 2');
+start_statement($leader,
+	'SELECT count(*) FROM rows_of_it WHERE pg_sleep(1000) IS NOT NULL');
+wait_for("count(*) FILTER (WHERE leader_pid = $leader_pid) > 0
+		AND sum(anon_bytes) = max(parallel_bytes)
+		AND count(parallel_bytes) FILTER (WHERE pid = $leader_pid) = 1
+	FROM pg_session_memory WHERE $leader_pid IN (pid, leader_pid)",
+	'a leader has the sum of itself and its workers');
+wait_for("count(*) > 0 FROM pg_session_memory_history_sessions
+	WHERE leader_pid = $leader_pid AND backend_type = 'parallel worker'
+		AND usename = 'postgres' AND query LIKE '%pg_sleep(1000)%'",
+	'workers are recorded with their leader');
+$node->safe_psql('postgres', "SELECT pg_terminate_backend($leader_pid)");
+eval { $leader->{run}->kill_kill };
 
 # Who may see what.
 $node->safe_psql('postgres',
@@ -205,7 +245,7 @@ my $restarted =
   "SELECT count(*) FROM pg_session_memory_events WHERE kind = 'restarted'";
 foreach my $mode ('smart', 'fast', 'immediate')
 {
-	my $offset = -s $node->logfile;
+	$offset = -s $node->logfile;
 
 	wait_for("count(*) > 0 FROM pg_session_memory_history
 		WHERE NOT before_restart", "before a $mode shutdown: there are samples");
@@ -231,7 +271,7 @@ foreach my $mode ('smart', 'fast', 'immediate')
 # A session that is killed, as the OOM killer does it; then the watcher.
 foreach my $victim ('session', 'watcher')
 {
-	my $offset = -s $node->logfile;
+	$offset = -s $node->logfile;
 	my $session = open_session($node, 'postgres', 'app');
 	my $session_pid = backend_pid($session);
 	my $started = $node->safe_psql('postgres', 'SELECT clock_timestamp()');

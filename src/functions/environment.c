@@ -1,0 +1,95 @@
+/*-------------------------------------------------------------------------
+ *
+ * environment.c
+ *	  pg_session_memory_environment(): whether this server survives running
+ *	  out of memory.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "funcapi.h"
+#include "jit/jit.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/tuplestore.h"
+
+#include "functions/tuple_writer.h"
+#include "functions/foreign_text.h"
+#include "pg_compat.h"
+#include "reading/process_memory.h"
+#include "reading/server_process.h"
+#include "settings.h"
+#include "watcher/environment.h"
+
+PG_FUNCTION_INFO_V1(pg_session_memory_environment);
+
+#define ENVIRONMENT_COLUMNS		4
+
+/* What the server knows of itself. */
+static void
+describe_server(EnvironmentServer *server)
+{
+	server->postmaster_pid = PostmasterPid;
+	server->session_pid = MyProcPid;
+	server->is_preloaded = module_is_preloaded;
+	server->jit = jit_enabled;
+	server->limit_bytes = -1;
+	server->max_connections = MaxConnections;
+	server->sessions = 0;
+	server->session_bytes = 0;
+	for (int slot = 0; slot < pgsm_process_slots(); slot++)
+	{
+		ServerProcess process;
+		int64		bytes;
+
+		if (!server_process_at(slot, &process) || process.type != B_BACKEND)
+			continue;
+		bytes = process_memory_anon_bytes(process.pid);
+		if (bytes < 0)
+			continue;
+		server->sessions++;
+		server->session_bytes += bytes;
+	}
+	if (server->sessions == 0)
+		server->session_bytes = -1;
+}
+
+/*
+ * pg_session_memory_environment(): a row a fact, as of now.  Facts that the
+ * operating system does not tell have no row.  Nothing of other sessions but a
+ * sum, so for everybody.
+ */
+Datum
+pg_session_memory_environment(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	EnvironmentFact *facts = palloc(ENVIRONMENT_FACTS * sizeof(EnvironmentFact));
+	EnvironmentServer server;
+	int			count;
+
+	InitMaterializedSRF(fcinfo, 0);
+	tuple_writer_require_columns(rsinfo->setDesc, ENVIRONMENT_COLUMNS);
+	describe_server(&server);
+	count = environment_read("", &server, facts);
+	for (int i = 0; i < count; i++)
+	{
+		const EnvironmentFact *fact = &facts[i];
+		Datum		values[ENVIRONMENT_COLUMNS];
+		bool		nulls[ENVIRONMENT_COLUMNS] = {false};
+
+		values[0] = CStringGetTextDatum(fact->item);
+		values[1] = PointerGetDatum(text_of_foreign(fact->value,
+													strlen(fact->value)));
+		nulls[1] = fact->value[0] == '\0';
+		values[2] = CStringGetTextDatum(environment_verdict_name(fact->verdict));
+		nulls[3] = fact->advice == NULL;
+		if (fact->advice != NULL)
+			values[3] = CStringGetTextDatum(fact->advice);
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values,
+							 nulls);
+	}
+	return (Datum) 0;
+}
