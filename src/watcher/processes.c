@@ -303,7 +303,7 @@ walk(FollowedProcess *process, uint64 now)
 {
 	ProcessWalk state = {process};
 	ContextVisitor visitor = {begin_walk, add_context, &state, true};
-	int64		changed = Abs(process->anon_bytes - process->walked_at_bytes);
+	int64		changed = llabs(process->anon_bytes - process->walked_at_bytes);
 	uint64		start;
 
 	if (process->walked_at_bytes >= 0 &&
