@@ -164,6 +164,8 @@ check_build()
 	check "builds without a warning" build_without_warning
 	check "memory_reader reads what is there, and nothing else" \
 		run_memory_reader
+	check "process_memory finds its figures in long files" \
+		run_alone process_memory_test
 	check "server_memory finds the limit that holds" \
 		run_alone server_memory_test src/watcher/server_memory.c
 	check "environment says what is wrong with a machine, and nothing else" \

@@ -6,6 +6,7 @@
  * Linux tells it in /proc.  The files are read with plain system calls into
  * a buffer on the stack: this also runs where nothing may be allocated and
  * no error may be raised, and a file descriptor lives only while it reads.
+ * Where there is no such file, nothing is known.
  *
  *-------------------------------------------------------------------------
  */
@@ -18,67 +19,116 @@
 
 #include "reading/process_memory.h"
 
-/* Both files have some 1,500 bytes; lines behind these are not ours. */
-#define PROC_FILE_BYTES		4096
+#ifndef O_CLOEXEC
+#define O_CLOEXEC 0
+#endif
 
 /*
- * Reads /proc/<pid>/<name> into text, which has PROC_FILE_BYTES.
+ * As much of a file as is looked at at a time.  Lines that are longer have no
+ * figure that we want: status has the numbers of all groups in one.
  */
-static bool
-read_proc_file(int pid, const char *name, char *text)
+#define PROC_FILE_BYTES		4096
+
+static int
+open_proc_file(int pid, const char *name)
 {
 	char		path[64];
-	int			length = 0;
-	int			file;
 
 	snprintf(path, sizeof(path), "/proc/%d/%s", pid, name);
-	file = open(path, O_RDONLY | O_CLOEXEC);
-	if (file < 0)
-		return false;
-	while (length < PROC_FILE_BYTES - 1)
-	{
-		ssize_t		got = read(file, text + length,
-							   PROC_FILE_BYTES - 1 - length);
+	return open(path, O_RDONLY | O_CLOEXEC);
+}
 
-		if (got < 0 && errno == EINTR)
+/* As read(2), but for a signal in between. */
+static int
+read_some(int file, char *to, int bytes)
+{
+	ssize_t		got;
+
+	do
+		got = read(file, to, bytes);
+	while (got < 0 && errno == EINTR);
+	return got;
+}
+
+/* A figure in a file, and what stands before it: "\n<name>:". */
+typedef struct Figure
+{
+	const char *label;
+	int64		bytes;			/* -1 if it is not there */
+} Figure;
+
+/*
+ * Finds those of the figures, which are in kB, that are in these lines.
+ */
+static void
+find_figures(const char *lines, Figure *figures, int count)
+{
+	for (int i = 0; i < count; i++)
+	{
+		const char *at = strstr(lines, figures[i].label);
+		char	   *end;
+		int64		kilobytes;
+
+		if (at == NULL || figures[i].bytes >= 0)
 			continue;
-		if (got <= 0)
-			break;
-		length += got;
+		at += strlen(figures[i].label);
+		kilobytes = strtol(at, &end, 10);
+		if (end != at)
+			figures[i].bytes = kilobytes * 1024;
 	}
-	close(file);
-	text[length] = '\0';
-	return length > 0;
 }
 
 /*
- * The figure behind "\n<label>:", which is in kB, as bytes; -1 if none.
+ * Reads figures of /proc/<pid>/<name>; -1 is what is not there.
  */
-static int64
-figure(const char *text, const char *label)
+static void
+read_figures(int pid, const char *name, Figure *figures, int count)
 {
-	const char *line = strstr(text, label);
-	char	   *end;
-	int64		kilobytes;
+	char		text[PROC_FILE_BYTES];
+	int			length = 0;
+	int			got;
+	int			file = open_proc_file(pid, name);
 
-	if (line == NULL)
-		return -1;
-	line += strlen(label);
-	kilobytes = strtol(line, &end, 10);
-	return end == line ? -1 : kilobytes * 1024;
+	for (int i = 0; i < count; i++)
+		figures[i].bytes = -1;
+	if (file < 0)
+		return;
+	while ((got = read_some(file, text + length,
+							sizeof(text) - 1 - length)) > 0)
+	{
+		char	   *end;
+
+		length += got;
+		text[length] = '\0';
+		end = strrchr(text, '\n');
+		if (end == NULL)
+		{
+			/* In the middle of a long line, but not without an end of it. */
+			if (length == sizeof(text) - 1)
+				length = 0;
+			continue;
+		}
+
+		/* Lines that are whole; the newline is the next one's beginning. */
+		*end = '\0';
+		find_figures(text, figures, count);
+		*end = '\n';
+		length -= end - text;
+		memmove(text, end, length);
+		if (length == sizeof(text) - 1)
+			length = 0;
+	}
+	close(file);
 }
 
 bool
 process_memory_read(int pid, ProcessMemory *memory)
 {
-	char		text[PROC_FILE_BYTES];
+	Figure		figures[] = {{"\nRssAnon:"}, {"\nVmSwap:"}};
 
-	memory->anon_bytes = -1;
-	memory->swap_bytes = -1;
-	if (!read_proc_file(pid, "status", text))
-		return false;
-	memory->anon_bytes = figure(text, "\nRssAnon:");
-	memory->swap_bytes = figure(text, "\nVmSwap:");
+	read_figures(pid, "status", figures, lengthof(figures));
+	memory->anon_bytes = figures[0].bytes;
+	memory->swap_bytes = figures[1].bytes;
 	return memory->anon_bytes >= 0;
 }
 
@@ -91,13 +141,20 @@ static bool
 read_statm(int pid, int64 *anon_bytes, int64 *private_bytes)
 {
 	static long page_bytes = 0;
-	char		text[PROC_FILE_BYTES];
+	char		text[256];
 	char	   *at = text;
 	int64		pages[6];
+	int			file = open_proc_file(pid, "statm");
+	int			length;
 
 	/* All, in RAM, of files or shared in RAM, code, nothing, private. */
-	if (!read_proc_file(pid, "statm", text))
+	if (file < 0)
 		return false;
+	length = read_some(file, text, sizeof(text) - 1);
+	close(file);
+	if (length <= 0)
+		return false;
+	text[length] = '\0';
 	for (int i = 0; i < lengthof(pages); i++)
 	{
 		char	   *from = at;
@@ -153,20 +210,21 @@ sum(int64 one, int64 other)
 bool
 process_memory_read_map(int pid, ProcessMemoryMap *map)
 {
-	char		text[PROC_FILE_BYTES];
+	Figure		figures[] = {
+		{"\nRss:"}, {"\nPss:"}, {"\nPrivate_Clean:"}, {"\nPrivate_Dirty:"},
+		{"\nShared_Clean:"}, {"\nShared_Dirty:"}, {"\nAnonymous:"}, {"\nSwap:"},
+		{"\nPss_Anon:"}, {"\nPss_File:"}, {"\nPss_Shmem:"}
+	};
 
-	if (!read_proc_file(pid, "smaps_rollup", text))
-		text[0] = '\0';
-	map->rss_bytes = figure(text, "\nRss:");
-	map->pss_bytes = figure(text, "\nPss:");
-	map->private_bytes = sum(figure(text, "\nPrivate_Clean:"),
-							 figure(text, "\nPrivate_Dirty:"));
-	map->shared_bytes = sum(figure(text, "\nShared_Clean:"),
-							figure(text, "\nShared_Dirty:"));
-	map->anon_bytes = figure(text, "\nAnonymous:");
-	map->swap_bytes = figure(text, "\nSwap:");
-	map->pss_anon_bytes = figure(text, "\nPss_Anon:");
-	map->pss_file_bytes = figure(text, "\nPss_File:");
-	map->pss_shmem_bytes = figure(text, "\nPss_Shmem:");
+	read_figures(pid, "smaps_rollup", figures, lengthof(figures));
+	map->rss_bytes = figures[0].bytes;
+	map->pss_bytes = figures[1].bytes;
+	map->private_bytes = sum(figures[2].bytes, figures[3].bytes);
+	map->shared_bytes = sum(figures[4].bytes, figures[5].bytes);
+	map->anon_bytes = figures[6].bytes;
+	map->swap_bytes = figures[7].bytes;
+	map->pss_anon_bytes = figures[8].bytes;
+	map->pss_file_bytes = figures[9].bytes;
+	map->pss_shmem_bytes = figures[10].bytes;
 	return map->rss_bytes >= 0;
 }

@@ -30,14 +30,17 @@ typedef struct ProcessMemoryMap
 } ProcessMemoryMap;
 
 /*
- * Reads /proc/<pid>/status.  Returns false, with both figures -1, where there
+ * Reads /proc/<pid>/status.  Linux 6.2 and later count a process's pages a
+ * processor, and may leave out what each has not handed over: 32 pages, or
+ * twice the number of processors, if that is more.  Returns false, with both figures -1, where there
  * is none.  No allocation, no error; may run in callbacks.
  */
 extern bool process_memory_read(int pid, ProcessMemory *memory);
 
 /*
  * Anonymous memory in RAM alone, in bytes, -1 where it is not told: the same
- * figure out of /proc/<pid>/statm, which costs a fraction of status.
+ * figure, as far off, out of /proc/<pid>/statm, which costs a fraction of
+ * status.
  * No allocation, no error; may run in callbacks.
  */
 extern int64 process_memory_anon_bytes(int pid);
