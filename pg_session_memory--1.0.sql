@@ -438,8 +438,10 @@ COMMENT ON FUNCTION pg_session_memory_categories(integer) IS
 CREATE FUNCTION pg_session_memory_idents(
     pid integer DEFAULT pg_backend_pid(),
     max_rows integer DEFAULT 20,
+    by_pattern boolean DEFAULT true,
     OUT category text,
     OUT context text,
+    OUT pattern text,
     OUT ident text,
     OUT contexts bigint,
     OUT total_bytes bigint,
@@ -448,8 +450,8 @@ RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'pg_session_memory_idents'
 LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED COST 10000 ROWS 20;
 
-COMMENT ON FUNCTION pg_session_memory_idents(integer, integer) IS
-'statements, indexes, functions and cursors that hold most of a server process''s memory, in bytes with what hangs below them, largest first; other roles'' sessions need pg_read_all_stats';
+COMMENT ON FUNCTION pg_session_memory_idents(integer, integer, boolean) IS
+'statements, indexes, functions and cursors that hold most of a server process''s memory, in bytes with what hangs below them, largest first; those that differ in numbers alone in one row, with one of them as ident, unless by_pattern is false; other roles'' sessions need pg_read_all_stats';
 
 CREATE VIEW pg_session_memory_pools AS
 SELECT

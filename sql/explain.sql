@@ -79,19 +79,32 @@ WHERE explanation IS NULL OR length(explanation) < 60 OR
 SELECT i.category, i.context, i.ident, i.contexts,
 	i.total_bytes = c.subtree_bytes AS with_query_tree,
 	i.total_bytes > c.total_bytes AS more
-FROM pg_session_memory_idents(max_rows => 1000) i
+FROM pg_session_memory_idents(max_rows => 1000, by_pattern => false) i
 JOIN pg_session_memory_contexts() c ON c.name = i.context AND c.ident = i.ident
 WHERE i.ident LIKE 'PREPARE regress\_%' ORDER BY i.ident;
 -- The text tells which statement: one that is prepared again is found again.
 SELECT 'PREPARE regress_4 AS SELECT 4' AS four \gset
-SELECT count(*) FROM pg_session_memory_idents(max_rows => 1000)
+SELECT count(*) FROM pg_session_memory_idents(max_rows => 1000, by_pattern => false)
 WHERE ident LIKE 'PREPARE regress\_4%';
 :four;
 DEALLOCATE regress_4;
 :four;
 SELECT count(*), min(contexts) AS contexts
-FROM pg_session_memory_idents(max_rows => 1000)
+FROM pg_session_memory_idents(max_rows => 1000, by_pattern => false)
 WHERE ident LIKE 'PREPARE regress\_4%';
+
+-- What differs in numbers alone is one row, with one of them.
+DO $$ BEGIN FOR i IN 9 .. 11 LOOP
+	EXECUTE format('PREPARE "a#%s" AS SELECT %s.5, $1 + %s', i, i, i);
+END LOOP; END $$;
+SELECT context, pattern, ident, contexts
+FROM pg_session_memory_idents(max_rows => 1000) WHERE ident LIKE 'PREPARE "a%';
+SELECT context, pattern, ident, contexts
+FROM pg_session_memory_idents(max_rows => 1000, by_pattern => false)
+WHERE ident LIKE 'PREPARE "a%' ORDER BY ident;
+DEALLOCATE "a#9";
+DEALLOCATE "a#10";
+DEALLOCATE "a#11";
 
 -- A cursor with the sort of its plan
 BEGIN;

@@ -1,13 +1,17 @@
 /*-------------------------------------------------------------------------
  *
  * idents.c
- *	  pg_session_memory_idents(pid, max_rows): which statements, indexes,
- *	  functions and cursors the memory belongs to.
+ *	  pg_session_memory_idents(pid, max_rows, by_pattern): which statements,
+ *	  indexes, functions and cursors the memory belongs to.
  *
  * Names of contexts tell kinds, idents tell the very thing: a statement's
  * text, an index, a cursor's name.  What hangs below a context with an ident
  * and has none of its own, for instance the query tree of a statement or the
  * sort of a cursor, is memory of the same thing and counted with it.
+ *
+ * Thousands of statements that a driver has prepared, or indexes of partitions,
+ * differ in numbers alone.  One by one each of them is small.  Their pattern,
+ * the ident with numbers replaced, is the same, and by it they are one row.
  *
  *-------------------------------------------------------------------------
  */
@@ -27,16 +31,31 @@
 
 PG_FUNCTION_INFO_V1(pg_session_memory_idents);
 
-#define IDENTS_COLUMNS		6
+#define IDENTS_COLUMNS		7
 
 /* As many bytes as pg_session_memory_contexts() shows, and a zero. */
 #define IDENT_BYTES			1024
 
+/*
+ * How much there is of the pattern of an ident that was cut.  Idents that
+ * differ in how many digits their numbers have were cut at different places:
+ * what is left of their patterns is the same as long as that makes up for no
+ * more than the rest of IDENT_BYTES.
+ */
+#define CUT_PATTERN_BYTES	768
+
+/* What stands for a number in a pattern. */
+#define NUMBER_MARK			'#'
+
 typedef struct IdentsWalk
 {
 	MemoryReader *reader;
-	ContextTally idents;
+	bool		by_pattern;
+	ContextTally idents;		/* by ident or by pattern */
+	char	  **examples;		/* the first ident of each sum, by pattern */
+	int			examples_size;
 	char		ident[IDENT_BYTES];
+	char		pattern[IDENT_BYTES];
 } IdentsWalk;
 
 static void
@@ -45,6 +64,50 @@ begin_idents(void *arg)
 	IdentsWalk *walk = arg;
 
 	context_tally_begin(&walk->idents);
+	/* The last try's are gone with the tally's memory. */
+	walk->examples = NULL;
+	walk->examples_size = 0;
+}
+
+/* The pattern of an ident: each number is one mark. */
+static void
+make_pattern(const char *ident, char *pattern)
+{
+	bool		was_cut = strlen(ident) >= IDENT_BYTES - MAX_MULTIBYTE_CHAR_LEN;
+	int			length = 0;
+
+	/* Bytes of longer characters are no digits, in any server encoding. */
+	for (const char *c = ident; *c != '\0'; c++)
+	{
+		if (*c < '0' || *c > '9')
+			pattern[length++] = *c;
+		else if (length == 0 || pattern[length - 1] != NUMBER_MARK ||
+				 c[-1] == NUMBER_MARK)
+			pattern[length++] = NUMBER_MARK;
+	}
+	if (was_cut && length > CUT_PATTERN_BYTES)
+		length = pg_mbcliplen(pattern, length, CUT_PATTERN_BYTES);
+	pattern[length] = '\0';
+}
+
+/* Keeps the ident that was met first for its sum. */
+static void
+keep_example(IdentsWalk *walk, int sum)
+{
+	ContextTally *idents = &walk->idents;
+
+	if (sum >= walk->examples_size)
+	{
+		/* The tally has doubled its size: so do we. */
+		Size		bytes = idents->size * sizeof(char *);
+
+		walk->examples_size = idents->size;
+		if (walk->examples == NULL)
+			walk->examples = MemoryContextAlloc(idents->memory, bytes);
+		else
+			walk->examples = repalloc_huge(walk->examples, bytes);
+	}
+	walk->examples[sum] = MemoryContextStrdup(idents->memory, walk->ident);
 }
 
 /* Reads the ident into the walk; false if there is none. */
@@ -73,8 +136,17 @@ add_to_idents(const ContextNode *node, void *arg)
 
 	if (read_ident(walk, node))
 	{
+		const char *key = walk->ident;
+
+		if (walk->by_pattern)
+		{
+			make_pattern(walk->ident, walk->pattern);
+			key = walk->pattern;
+		}
 		sum = context_tally_find(&walk->idents, -1, node->category,
-								 node->name, walk->ident);
+								 node->name, key);
+		if (walk->by_pattern && walk->idents.sums[sum].contexts == 0)
+			keep_example(walk, sum);
 		walk->idents.sums[sum].contexts++;
 	}
 	if (sum >= 0)
@@ -89,10 +161,10 @@ text_datum(const char *string)
 }
 
 /*
- * pg_session_memory_idents(pid int, max_rows int)
+ * pg_session_memory_idents(pid int, max_rows int, by_pattern boolean)
  *
- * A row for each category, name and ident of contexts, of most bytes first,
- * at most max_rows.  Pids, permissions and errors as in
+ * A row for each category, name and pattern of contexts' idents, or for each
+ * ident, of most bytes first, at most max_rows.  Pids, permissions and errors as in
  * pg_session_memory_contexts; raises invalid_parameter_value if max_rows is
  * negative.
  */
@@ -124,6 +196,7 @@ pg_session_memory_idents(PG_FUNCTION_ARGS)
 		ContextWalkResult result;
 
 		walk->reader = observed.reader;
+		walk->by_pattern = PG_GETARG_BOOL(2);
 		context_tally_create(&walk->idents);
 		result = observed_process_walk(&observed, &visitor);
 		if (result == WALK_UNREADABLE)
@@ -136,13 +209,23 @@ pg_session_memory_idents(PG_FUNCTION_ARGS)
 			{
 				Datum		values[IDENTS_COLUMNS];
 				bool		nulls[IDENTS_COLUMNS] = {false};
+				const char *pattern = sorted[i]->ident;
+				const char *ident = sorted[i]->ident;
 
+				if (walk->by_pattern)
+					ident = walk->examples[sorted[i] - walk->idents.sums];
+				else
+				{
+					make_pattern(ident, walk->pattern);
+					pattern = walk->pattern;
+				}
 				values[0] = CStringGetTextDatum(context_category_name(sorted[i]->category));
 				values[1] = text_datum(sorted[i]->name);
-				values[2] = text_datum(sorted[i]->ident);
-				values[3] = Int64GetDatum(sorted[i]->contexts);
-				values[4] = Int64GetDatum(sorted[i]->bytes);
-				values[5] = BoolGetDatum(result == WALK_APPROXIMATE);
+				values[2] = text_datum(pattern);
+				values[3] = text_datum(ident);
+				values[4] = Int64GetDatum(sorted[i]->contexts);
+				values[5] = Int64GetDatum(sorted[i]->bytes);
+				values[6] = BoolGetDatum(result == WALK_APPROXIMATE);
 				tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc,
 									 values, nulls);
 			}

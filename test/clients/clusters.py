@@ -148,7 +148,7 @@ FUNCTIONS = {
         "SELECT bool_and(pid = {pid}) FROM {f}()",
     "pg_session_memory_categories(integer)":
         "SELECT count(*) > 3 FROM {f}({pid})",
-    "pg_session_memory_idents(integer,integer)":
+    "pg_session_memory_idents(integer,integer,boolean)":
         "SELECT count(*) = 5 FROM {f}({pid}, 5)",
     "pg_session_memory_snapshot(integer)":
         "SELECT jsonb_typeof({f}({pid})) = 'object'",

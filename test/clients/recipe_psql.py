@@ -25,7 +25,7 @@ SHORTCUTS = {
     "memory_categories": "category contexts total used percent largest "
                          "of_these",
     "memory_contexts": "name category contexts total free",
-    "memory_idents": "context contexts total ident",
+    "memory_idents": "context contexts total pattern",
 }
 PRELOADED = "memory_bloat", "memory_events"
 

@@ -30,10 +30,9 @@ SELECT category, contexts, pg_size_pretty(total_bytes) AS total,
 FROM pg_session_memory_categories({pid}) LIMIT {limit};
 """
 IDENTS = r"""
-SELECT context, left(regexp_replace(ident, '\d+', '#', 'g'), 50) AS ident,
-       sum(contexts) AS contexts, pg_size_pretty(sum(total_bytes)) AS total
-FROM pg_session_memory_idents({pid}, 10000)
-GROUP BY 1, 2 ORDER BY sum(total_bytes) DESC LIMIT 2;
+SELECT context, left(pattern, 50) AS pattern, contexts,
+       pg_size_pretty(total_bytes) AS total
+FROM pg_session_memory_idents({pid}, 2);
 """
 SESSION = """
 SELECT pg_size_pretty(context_bytes) AS contexts, pg_size_pretty(anon_bytes) AS process,

@@ -103,10 +103,16 @@ cmp_ok($before->{contexts}, '>=', 1000,
 	'catalog cache: has a context for each index');
 cmp_ok($before->{total_bytes}, '>', 5 * $mb, 'catalog cache: is large');
 is( $observer->query_safe(
-		"SELECT count(*) FROM pg_session_memory_idents($pid, 2000)
+		"SELECT count(*) FROM pg_session_memory_idents($pid, 2000, false)
 		WHERE context = 'index info' AND ident LIKE 'part\\_%\\_b\\_idx'"),
 	1000,
 	'catalog cache: the indexes are named');
+is( $observer->query_safe(
+		"SELECT pattern, contexts, total_bytes >= 1000 * 1024,
+			ident ~ '^part_\\d+_b_idx\$'
+		FROM pg_session_memory_idents($pid, 1) WHERE context = 'index info'"),
+	'part_#_b_idx|1000|t|t',
+	'catalog cache: the partitions of an index are one row');
 
 $session->query_safe('DISCARD ALL');
 my $after = seen($pid, 'catalog cache');
@@ -140,10 +146,11 @@ $session->quit;
 #
 sub prepare
 {
-	my ($session, $count) = @_;
+	my ($session, $count, $first) = @_;
+	$first //= 1;
 
 	$session->query_safe(
-		"DO \$\$ BEGIN FOR i IN 1 .. $count LOOP
+		"DO \$\$ BEGIN FOR i IN $first .. $first - 1 + $count LOOP
 		EXECUTE format('PREPARE s%s AS SELECT relname, %s FROM pg_class', i, i);
 	END LOOP; END \$\$");
 }
@@ -163,6 +170,41 @@ like($before->{largest_context}, qr/^CachedPlan/,
 is($before->{used_bytes} + $before->{free_bytes},
 	$before->{total_bytes},
 	'prepared statements: used and free bytes are known');
+
+# 1,000 more, of the same kind each: first with numbers, and longer than what is
+# read of a text, so that they are cut at different places.
+prepare($session, 1000, 2001);
+$session->query_safe(
+	q(DO $$ BEGIN FOR i IN 1 .. 1000 LOOP
+	EXECUTE format('PREPARE long%s AS SELECT %s, %s, %s, %s FROM pg_class', i,
+		i * 7, i * 131, i * 100003, repeat('relname, oid, ', 150) || i);
+END LOOP; END $$));
+is( $observer->query_safe(
+		"SELECT context, left(pattern, 40), contexts, total_bytes >= 3000 * 8192,
+			ident ~ '^PREPARE s\\d+ AS SELECT relname, \\d+ FROM pg_class'
+		FROM pg_session_memory_idents($pid, 10)
+		WHERE pattern LIKE 'PREPARE s%' AND context = 'CachedPlanSource'"),
+	'CachedPlanSource|PREPARE s# AS SELECT relname, # FROM pg_|3000|t|t',
+	'prepared statements: 3,000 that differ in numbers are one row');
+is( $observer->query_safe(
+		"SELECT count(*), sum(contexts), min(length(pattern)),
+			min(length(ident))
+		FROM pg_session_memory_idents($pid, 10)
+		WHERE pattern LIKE 'PREPARE long#%' AND context = 'CachedPlanSource'"),
+	'1|1000|768|1023',
+	'prepared statements: so are 1,000 long ones');
+is( $observer->query_safe(
+		"SELECT count(*), count(DISTINCT pattern), max(contexts)
+		FROM pg_session_memory_idents($pid, 10000, false)
+		WHERE context = 'CachedPlanSource'"),
+	'4000|2|1',
+	'prepared statements: one by one, if that is asked for');
+$session->query_safe(
+	q(DO $$ BEGIN FOR i IN 1 .. 1000 LOOP
+	EXECUTE format('DEALLOCATE long%s', i);
+	EXECUTE format('DEALLOCATE s%s', i + 2000);
+END LOOP; END $$));
+$before = seen($pid, 'cached plans');
 
 $session->query_safe('DISCARD PLANS');
 is_about(seen($pid, 'cached plans')->{total_bytes},
@@ -243,7 +285,7 @@ is("$before->{largest_context} $before->{largest_context_count}",
 cmp_ok($plans->{contexts}, '>=', 1200,
 	'functions: their statements are cached plans');
 is( $observer->query_safe(
-		"SELECT count(*) FROM pg_session_memory_idents($pid, 2000)
+		"SELECT count(*) FROM pg_session_memory_idents($pid, 2000, false)
 		WHERE context = 'PL/pgSQL function' AND ident ~ '^f\\d+.integer.\$'"),
 	300,
 	'functions: are named');
@@ -282,7 +324,7 @@ sub compiled
 	my ($ident) = @_;
 
 	return $observer->query_safe(
-		"SELECT sum(contexts) FROM pg_session_memory_idents($pid, 2000)
+		"SELECT sum(contexts) FROM pg_session_memory_idents($pid, 2000, false)
 		WHERE context = 'PL/pgSQL function' AND ident = '$ident'");
 }
 $session->query_safe(

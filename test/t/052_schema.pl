@@ -39,8 +39,8 @@ my %calls = (
 	'pg_session_memory_get_history()' => [''],
 	'pg_session_memory_get_history_sessions()' => [''],
 	'pg_session_memory_get_server()' => [''],
-	'pg_session_memory_idents(integer, integer)' =>
-	  [ '', $pid, "$pid, 3", 'max_rows => 3' ],
+	'pg_session_memory_idents(integer, integer, boolean)' =>
+	  [ '', $pid, "$pid, 3", 'max_rows => 3', 'by_pattern => false' ],
 	'pg_session_memory_is_bloated()' => [''],
 	'pg_session_memory_measure(integer, timestamp with time zone)' =>
 	  ["$pid, NULL"],
