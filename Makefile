@@ -67,9 +67,11 @@ OBJS = \
 	src/reading/slab_blocks.o \
 	src/reading/statement_owners.o \
 	src/session/event_ring.o \
+	src/session/guard.o \
 	src/session/high_water_mark.o \
 	src/session/hooks.o \
 	src/session/identity.o \
+	src/session/interrupt.o \
 	src/session/judge.o \
 	src/session/measure.o \
 	src/session/remedy.o \

@@ -98,6 +98,7 @@ _PG_init(void)
 
 	define_settings();
 	RegisterXactCallback(session_watch_transaction, NULL);
+	RegisterSubXactCallback(session_watch_subtransaction, NULL);
 	hooks_install();
 	explain_option_install();
 

@@ -11,17 +11,30 @@
 #ifndef PGSM_PG_COMPAT_H
 #define PGSM_PG_COMPAT_H
 
+#include "access/parallel.h"
 #include "miscadmin.h"
 #include "nodes/memnodes.h"
+#include "parser/analyze.h"
 #include "storage/proc.h"
 #include "storage/procsignal.h"
 #include "utils/backend_status.h"
+#include "utils/guc.h"
 #if PG_VERSION_NUM >= 160000
 #include "varatt.h"				/* in postgres.h before */
 #endif
 
 #if PG_VERSION_NUM < 150000
 #error pg_session_memory needs PostgreSQL 15 or later
+#endif
+
+/*
+ * Where processes are started anew instead of forked, TopMemoryContext is not
+ * at the same address in each of them, by which the reader finds another
+ * process's contexts.  And what the postmaster has set up when it loaded the
+ * library is inherited: module_is_preloaded, the pointers into shared memory.
+ */
+#ifdef EXEC_BACKEND
+#error pg_session_memory needs processes that are forked: EXEC_BACKEND is not supported
 #endif
 
 /* Bump contexts came with 17. */
@@ -197,5 +210,50 @@ pgsm_state_name(BackendState state)
 	}
 	return NULL;
 }
+
+/*
+ * Whether this server, which may be an older minor release than the one that
+ * the library was built with, goes on in TopMemoryContext after a sinval
+ * catch-up.  Needs no transaction.
+ */
+static inline bool
+pgsm_catchup_leaves_context(void)
+{
+#if PG_VERSION_NUM >= 170000
+	return false;
+#else
+	const char *number = GetConfigOption("server_version_num", true, false);
+	int			version = number == NULL ? 0 : atoi(number);
+
+	return version < 150008 || (version >= 160000 && version < 160004);
+#endif
+}
+
+/*
+ * Reads what parallel workers have sent, if there are any, in a context that
+ * is made at the first time; its name.
+ */
+#if PG_VERSION_NUM >= 180000
+#define PGSM_PARALLEL_MESSAGE_CONTEXT	"ProcessParallelMessages"
+#else
+#define PGSM_PARALLEL_MESSAGE_CONTEXT	"HandleParallelMessages"
+#endif
+
+static inline void
+pgsm_handle_parallel_messages(void)
+{
+#if PG_VERSION_NUM >= 180000
+	ProcessParallelMessages();
+#else
+	HandleParallelMessages();
+#endif
+}
+
+/* The type of post_parse_analyze_hook's last parameter. */
+#if PG_VERSION_NUM >= 190000
+typedef const JumbleState PgsmJumbleState;
+#else
+typedef JumbleState PgsmJumbleState;
+#endif
 
 #endif							/* PGSM_PG_COMPAT_H */

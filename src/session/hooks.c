@@ -1,13 +1,19 @@
 /*-------------------------------------------------------------------------
  *
  * hooks.c
- *	  Where the library is called while a command runs: planner, executor and
- *	  utility commands.
+ *	  Where the library is called while a command runs: parse analysis,
+ *	  planner, executor and utility commands.
  *
  * All hooks of this kind are here, so that a statement pays for one set of
  * them.  They run for every statement of the server: each calls what was
  * hooked before it, does its own work in some dozen instructions, and raises
- * no error.
+ * no error, but that session_watch_command may not get its 8 kB.
+ *
+ * Between the commands of a transaction block no transaction ends, so it is
+ * the hooks that tell the watch of each, whichever way it comes: parsed and
+ * no more, executed, a part of a portal's rows, a utility command.  A command
+ * that gets to no hook, a Bind message or a function call by the protocol, is
+ * measured with the next one.
  *
  * A statement that runs inside of another one, in a function, a trigger or a
  * DO block, is nested.  Errors leave the hooks by a long jump.  For nested
@@ -22,19 +28,32 @@
 
 #include "executor/executor.h"
 #include "optimizer/planner.h"
+#include "parser/analyze.h"
 #include "tcop/utility.h"
 
 #include "pg_compat.h"
 #include "session/hooks.h"
 #include "session/statement_memory.h"
+#include "session/watch.h"
 
 int			hooks_nesting_level = 0;
 
+static post_parse_analyze_hook_type previous_post_parse_analyze = NULL;
 static planner_hook_type previous_planner = NULL;
 static ExecutorRun_hook_type previous_ExecutorRun = NULL;
 static ExecutorFinish_hook_type previous_ExecutorFinish = NULL;
 static ExecutorEnd_hook_type previous_ExecutorEnd = NULL;
 static ProcessUtility_hook_type previous_ProcessUtility = NULL;
+
+/* A Parse message may be all that a command consists of. */
+static void
+hook_post_parse_analyze(ParseState *pstate, Query *query,
+						PgsmJumbleState *jstate)
+{
+	session_watch_command();
+	if (previous_post_parse_analyze)
+		previous_post_parse_analyze(pstate, query, jstate);
+}
 
 static inline PlannedStmt *
 call_planner(PGSM_PLANNER_PARAMETERS)
@@ -119,6 +138,7 @@ hook_ExecutorRun(PGSM_EXECUTOR_RUN_PARAMETERS)
 		return;
 	}
 
+	session_watch_command();
 	statement_memory_run((int64) queryDesc->plannedstmt->queryId);
 	hooks_nesting_level = 1;
 	call_ExecutorRun(PGSM_EXECUTOR_RUN_ARGUMENTS);
@@ -203,6 +223,8 @@ hook_ProcessUtility(PlannedStmt *pstmt, const char *queryString,
 	bool		runs_another = IsA(utility, ExecuteStmt) ||
 	IsA(utility, FetchStmt) || IsA(utility, ClosePortalStmt);
 
+	session_watch_command();
+
 	/*
 	 * A prepared statement or a cursor is the statement that takes the
 	 * memory, and no nested one.
@@ -246,6 +268,8 @@ hook_ProcessUtility(PlannedStmt *pstmt, const char *queryString,
 void
 hooks_install(void)
 {
+	previous_post_parse_analyze = post_parse_analyze_hook;
+	post_parse_analyze_hook = hook_post_parse_analyze;
 	previous_planner = planner_hook;
 	planner_hook = hook_planner;
 	previous_ExecutorRun = ExecutorRun_hook;

@@ -1,8 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * hooks.h
- *	  Where the library is called while a command runs: planner, executor and
- *	  utility commands.
+ *	  Where the library is called while a command runs: parse analysis,
+ *	  planner, executor and utility commands.
  *
  *-------------------------------------------------------------------------
  */

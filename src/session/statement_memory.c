@@ -518,11 +518,11 @@ statement_memory_limited(void)
 }
 
 void
-statement_memory_end_of_command(TimestampTz now, bool left_is_known,
-								int64 left_bytes)
+statement_memory_end_of_command(bool left_is_known, int64 left_bytes)
 {
 	static char text[STATEMENT_QUERY_BYTES];
 	bool		is_over = has_aborted;
+	TimestampTz now = 0;
 
 	hooks_nesting_level = 0;
 	has_aborted = false;

@@ -53,8 +53,7 @@ extern void statement_memory_look(void);
  * more than at the end of the command before, where both were measured.
  * Callbacks too.
  */
-extern void statement_memory_end_of_command(TimestampTz now,
-											bool left_is_known,
+extern void statement_memory_end_of_command(bool left_is_known,
 											int64 left_bytes);
 
 /*

@@ -18,18 +18,36 @@
 #include "miscadmin.h"
 
 #include "session/event_ring.h"
+#include "session/guard.h"
 #include "session/identity.h"
 #include "session/tell.h"
 #include "settings.h"
 
+typedef struct Line
+{
+	const char *message;
+	const char *detail;
+	const char *hint;
+} Line;
+
+static void
+write_line(void *arg)
+{
+	const Line *line = arg;
+
+	ereport(setting_log_level,
+			(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+			 errmsg_internal("%s", line->message),
+			 errdetail_internal("%s", line->detail),
+			 errhint("%s", line->hint)));
+}
+
 void
 tell_line(const char *message, const char *detail, const char *hint)
 {
-	ereport(setting_log_level,
-			(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-			 errmsg_internal("%s", message),
-			 errdetail_internal("%s", detail),
-			 errhint("%s", hint)));
+	Line		line = {message, detail, hint};
+
+	(void) session_guard(write_line, &line);
 }
 
 const char *

@@ -3,13 +3,14 @@
  * watch.c
  *	  When a session measures itself, and what it does when it is idle.
  *
- * The life of a measurement: the end of a transaction hangs a callback on
- * MessageContext.  The main loop of a session resets that context when it has
- * released everything of the finished command, right before it tells the
- * client that it is ready.  So what the callback finds is what the session
- * retains, and what it sets (the status parameter) leaves with the response
- * to the very command that made the difference.  Auxiliary processes and
- * background workers have no MessageContext and are not measured.
+ * The life of a measurement: a callback is hung on MessageContext, by the end
+ * of a transaction or by a command in a transaction block (see hooks.c).
+ * The main loop of a session resets that context when it has released
+ * everything of the finished command, right before it tells the client that
+ * it is ready.  So what the callback finds is what the session retains, and
+ * what it sets (the status parameter) leaves with the response to the very
+ * command that made the difference.  Auxiliary processes and background
+ * workers have no MessageContext and are not measured.
  *
  * Measuring is bounded: a session earns max_overhead per cent of its time for
  * it, and may save up what it earns in SAVED_SECONDS, so some commands in a row
@@ -20,15 +21,38 @@
  * end was passed over, a timeout looks again once the session has been idle
  * for idle_delay.
  *
- * The timeout's handler only sets flags and the latch.  The idle session then
- * runs an empty transaction, as for a sinval catch-up, and our transaction
- * callback does the work there: before the commit what needs a transaction,
- * after it what must not fail.  A session in a transaction block runs none,
- * so it is left alone.  That it is such a transaction and no command's we
- * know by the statement's start time: a command sets a new one.  The same
- * happens when another session asks for a trim.
+ * The timeout's handler only sets flags and the latch.  Outside of a
+ * transaction the idle session then runs an empty one, as for a sinval
+ * catch-up, and our transaction callback does the work there: before the
+ * commit what needs a transaction, after it what must not fail.  In a
+ * transaction block it runs none, and measures itself where it handles an
+ * interrupt (see interrupt.c); it trims itself when the block is over.
  *
- * Nothing here raises an error or allocates, except a trim before the commit.
+ * Where a session is, and which fields of watch say so:
+ *
+ *	  state                 fields                      left by
+ *	  --------------------  --------------------------  ------------------------
+ *	  it connects           over_statement_start is 0   the end of its first
+ *														transaction
+ *	  a command runs        end_awaited, from the       reset of MessageContext:
+ *							transaction's end or the    end_of_command
+ *							block's command on
+ *	  idle, measured        not was_skipped             the next command
+ *	  idle, passed over     was_skipped; the timeout    the timeout, or the next
+ *							runs until timeout_end      command
+ *	  it is to look         timeout_fired               an empty transaction, or
+ *														in a block, where
+ *														idle_in_block is set,
+ *														an interrupt
+ *	  it trims itself       trim_begun                  that transaction's end
+ *
+ * A session is idle when the present statement's start time is that of the
+ * statement that is over (over_statement_start): a command sets a new one.
+ *
+ * No error leaves what runs between two commands: where another module's
+ * emit_log_hook can raise one, it is stopped (see guard.c).  Nothing is
+ * allocated there.  What runs before the commit of an empty transaction can
+ * raise one.
  *
  *-------------------------------------------------------------------------
  */
@@ -44,9 +68,12 @@
 #include "utils/timeout.h"
 #include "utils/timestamp.h"
 
+#include "monotonic_clock.h"
 #include "pg_compat.h"
 #include "reading/process_memory.h"
 #include "reading/read_permission.h"
+#include "session/guard.h"
+#include "session/interrupt.h"
 #include "session/measure.h"
 #include "session/report.h"
 #include "session/statement_memory.h"
@@ -60,6 +87,13 @@
 /* What a session can save up for measuring: the earnings of so many. */
 #define SAVED_SECONDS		1
 
+/*
+ * The idle timeout.  RegisterTimeout ends the process where ten modules have
+ * taken the ten timeouts for extensions, and there is no way to ask before.
+ * This one is of the process that replays WAL, and free in sessions.
+ */
+#define IDLE_TIMEOUT		STANDBY_LOCK_TIMEOUT
+
 /* A summary of what changes when caches grow; see look_now. */
 typedef struct QuietLook
 {
@@ -69,41 +103,52 @@ typedef struct QuietLook
 	MemoryContext cache_first;
 } QuietLook;
 
-/* Hangs on MessageContext from a transaction's end to the command's. */
-static MemoryContextCallback command_callback;
-static bool command_callback_hangs = false;
+/*
+ * Where this session is; the head of this file has the states.  Times are
+ * microseconds of monotonic_clock.h, but for over_statement_start.
+ */
+typedef struct SessionWatch
+{
+	/* The running command, and the one that is over */
+	bool		end_awaited;	/* on_end hangs on MessageContext */
+	bool		cleanup_awaited;	/* on_cleanup hangs on
+									 * TopTransactionContext */
+	TimestampTz over_statement_start;	/* 0: no statement yet */
+	int64		over_at;
 
-/* Hangs on TopTransactionContext from an abort to the end of its block. */
-static MemoryContextCallback cleanup_callback;
-static bool cleanup_callback_hangs = false;
+	/* Measurements */
+	bool		was_tracked;	/* something is published */
+	bool		measure_next;	/* whatever it costs: settings have changed */
+	bool		was_skipped;	/* the last command's end */
+	bool		was_in_block;	/* the last measurement */
+	int64		measured_at;
+	int64		quiet_wait;		/* while nothing changes */
+	QuietLook	quiet_look;		/* of the last measurement */
+	double		earned_microseconds;	/* below 0: owed */
+	int64		earned_at;		/* when that was worked out */
+	SessionStatus status;		/* what the client shall see */
 
-/* The start time of the statement that is over; 0 if none has been yet. */
-static TimestampTz over_statement_start = 0;
+	/* The idle timeout, and what there is to do when it ends */
+	bool		timeout_registered;
+	volatile sig_atomic_t timeout_fired;
+	volatile sig_atomic_t idle_in_block;
+	int64		timeout_end;
+	bool		has_worked;		/* since it last trimmed itself */
+	bool		context_is_left;	/* a catch-up leaves TopMemoryContext */
 
-static TimestampTz last_walk_at = 0;
-static double earned_microseconds = 0;	/* below 0: owed */
-static TimestampTz earned_at = 0;	/* when that was worked out */
-static int64 quiet_wait = 0;	/* microseconds, while nothing changes */
-static QuietLook quiet_look;
-static bool measure_next = false;	/* settings have changed */
-static bool was_skipped = false;	/* the last command's end */
-static bool was_tracked = false;
+	/* A trim that has begun before the commit and goes on after it */
+	bool		trim_begun;
+	uint64		trim_request;	/* 0: its own decision */
+	TrimResult	trim_result;
+} SessionWatch;
 
-/* The idle timeout, and what there is to do when it ends. */
-static TimeoutId idle_timeout = USER_TIMEOUT;
-static bool idle_timeout_registered = false;
-static volatile sig_atomic_t idle_timeout_fired = false;
-static TimestampTz idle_timeout_end = 0;
-static TimestampTz last_command_at = 0;
-static bool has_worked = false; /* since it last trimmed itself */
+static SessionWatch watch;
 
-/* A trim that has begun before the commit and goes on after it. */
-static bool trim_begun = false;
-static uint64 trim_request = 0; /* 0: its own decision */
-static TrimResult trim_result;
+static MemoryContextCallback on_end;
+static MemoryContextCallback on_cleanup;
 
-/* The status that the client shall see, once it may be set. */
-static SessionStatus wanted_status = SESSION_OK;
+static void await_end_of_command(void);
+static void await_idle(void);
 
 /*
  * What shows the growth of caches, functions and statements: that which hangs
@@ -123,40 +168,40 @@ look_now(void)
 	return look;
 }
 
-/* Whether that has changed since the last walk. */
+/* Whether that has changed since the last measurement. */
 static bool
 look_has_changed(void)
 {
 	QuietLook	look = look_now();
 
-	return look.top_bytes != quiet_look.top_bytes ||
-		look.top_first != quiet_look.top_first ||
-		look.cache_bytes != quiet_look.cache_bytes ||
-		look.cache_first != quiet_look.cache_first;
+	return look.top_bytes != watch.quiet_look.top_bytes ||
+		look.top_first != watch.quiet_look.top_first ||
+		look.cache_bytes != watch.quiet_look.cache_bytes ||
+		look.cache_first != watch.quiet_look.cache_first;
 }
 
 /*
- * Whether max_overhead allows a walk now.
+ * Whether max_overhead allows a measurement now.
  */
 static bool
-walk_is_earned(TimestampTz now)
+measurement_is_earned(int64 now)
 {
 	if (setting_max_overhead >= 100.0)
 		return true;
-	if (now > earned_at)
-		earned_microseconds =
-			Min(earned_microseconds +
-				(now - earned_at) * setting_max_overhead / 100.0,
-				SAVED_SECONDS * 1e6 * setting_max_overhead / 100.0);
-	earned_at = now;
-	return earned_microseconds >= 0;
+	watch.earned_microseconds =
+		Min(watch.earned_microseconds +
+			(now - watch.earned_at) * setting_max_overhead / 100.0,
+			SAVED_SECONDS * 1e6 * setting_max_overhead / 100.0);
+	watch.earned_at = now;
+	return watch.earned_microseconds >= 0;
 }
 
 /*
- * Walks, publishes and judges.
+ * Measures and reports: between two commands, or in the middle of one
+ * (in_command).
  */
 static void
-walk_and_publish(TimestampTz now, bool in_command)
+measure_and_report(bool in_command)
 {
 	static SessionMeasure measure;
 	SlotData   *slot = session_slot_mine();
@@ -169,26 +214,22 @@ walk_and_publish(TimestampTz now, bool in_command)
 	session_measure(&measure, in_command, false);
 	INSTR_TIME_SET_CURRENT(took);
 	INSTR_TIME_SUBTRACT(took, start);
-	session_report(&measure, now);
-	wanted_status = slot->status;
-	quiet_look = look_now();
-	RESUME_INTERRUPTS();
 
 	/* What is written to the log is not measuring: it is asked for. */
-	earned_microseconds -= INSTR_TIME_GET_DOUBLE(took) * 1e6;
-	last_walk_at = now;
+	watch.earned_microseconds -= INSTR_TIME_GET_DOUBLE(took) * 1e6;
+	session_report(&measure, GetCurrentTimestamp());
+	watch.status = slot->status;
+	watch.measured_at = monotonic_microseconds();
 	if (measure.bytes != before)
-		quiet_wait = 0;
+		watch.quiet_wait = 0;
 	else
-		quiet_wait = Min(Max(quiet_wait * 2, QUIET_WAIT_FIRST), QUIET_WAIT);
-	measure_next = false;
-	was_skipped = false;
-}
-
-void
-session_watch_measure(bool in_command)
-{
-	walk_and_publish(GetCurrentTimestamp(), in_command);
+		watch.quiet_wait = Min(Max(watch.quiet_wait * 2, QUIET_WAIT_FIRST),
+							   QUIET_WAIT);
+	watch.quiet_look = look_now();
+	watch.measure_next = false;
+	watch.was_skipped = false;
+	watch.was_in_block = IsTransactionBlock();
+	RESUME_INTERRUPTS();
 }
 
 /* Tracking was switched off: what was published is not true any more. */
@@ -204,104 +245,23 @@ forget_measurements(void)
 	memset(&slot->process, 0, sizeof(slot->process));
 	memset(slot->groups, 0, sizeof(slot->groups));
 	session_slot_end();
-	wanted_status = SESSION_OK;
-	was_skipped = false;
-	was_tracked = false;
+	watch.status = SESSION_OK;
+	watch.was_skipped = false;
+	watch.was_tracked = false;
 }
 
 /* In a signal handler: flags and the latch, nothing more. */
 static void
 idle_timeout_handler(void)
 {
-	idle_timeout_fired = true;
-	catchupInterruptPending = true;
-	SetLatch(MyLatch);
-}
-
-static void
-await_idle(TimestampTz now)
-{
-	TimestampTz end = TimestampTzPlusMilliseconds(last_command_at,
-												  setting_idle_delay);
-
-	if (!idle_timeout_registered)
-	{
-		idle_timeout = RegisterTimeout(USER_TIMEOUT, idle_timeout_handler);
-		idle_timeout_registered = true;
-	}
-
-	/*
-	 * PostgreSQL clears all timeouts after an error, so its word counts.  One
-	 * that ends in time may go on; idle_delay may have become shorter.
-	 */
-	if (get_timeout_active(idle_timeout) && idle_timeout_end <= end)
-		return;
-	idle_timeout_fired = false;
-	idle_timeout_end = end;
-	enable_timeout_after(idle_timeout, (int) Max((end - now) / 1000, 0) + 1);
-}
-
-/*
- * The callback of MessageContext: a command is over.
- */
-static void
-end_of_command(void *arg)
-{
-	bool		left_is_known = false;
-	int64		left_bytes = 0;
-
-	command_callback_hangs = false;
-	over_statement_start = GetCurrentStatementStartTimestamp();
-	has_worked = true;
-
-	if (setting_track || setting_trim_when_idle)
-		last_command_at = GetCurrentTimestamp();
-
-	if (setting_track)
-	{
-		TimestampTz now = last_command_at;
-
-		was_tracked = true;
-		if (measure_next || setting_max_overhead >= 100.0 ||
-			((now >= last_walk_at + quiet_wait || look_has_changed()) &&
-			 walk_is_earned(now)))
-		{
-			SlotData   *slot = session_slot_mine();
-
-			/* What this command left, if what was there before is known. */
-			left_is_known = slot->measured_at != 0 && !was_skipped;
-			left_bytes = -slot->retained_bytes;
-			walk_and_publish(now, false);
-			left_bytes += slot->retained_bytes;
-		}
-		else
-			was_skipped = true;
-	}
-	else if (was_tracked)
-		forget_measurements();
-
-	statement_memory_end_of_command(last_command_at, left_is_known,
-									left_bytes);
-
-	if (was_skipped || setting_trim_when_idle)
-		await_idle(last_command_at);
-
-	/* Somebody asked while the session was busy: now it is not. */
-	if (unlikely(session_trim_requested(&trim_request)))
+	watch.timeout_fired = true;
+	if (watch.idle_in_block)
+		session_interrupt_raise();
+	else
 	{
 		catchupInterruptPending = true;
 		SetLatch(MyLatch);
 	}
-
-	/*
-	 * The parameter leaves with the response to this command.  Inside of a
-	 * transaction the setting would be taken back with it, so there it waits.
-	 */
-	if (wanted_status != (SessionStatus) setting_status &&
-		!IsTransactionOrTransactionBlock())
-		SetConfigOption("pg_session_memory.status",
-						wanted_status == SESSION_BLOATED ? "bloated" : "ok",
-						PGC_INTERNAL, PGC_S_OVERRIDE);
 }
 
 /*
@@ -311,16 +271,165 @@ end_of_command(void *arg)
 static bool
 idle_delay_is_over(void)
 {
-	TimestampTz now;
-
-	if (!idle_timeout_fired)
+	if (!watch.timeout_fired)
 		return false;
-	idle_timeout_fired = false;
-	now = GetCurrentTimestamp();
-	if (TimestampDifferenceExceeds(last_command_at, now, setting_idle_delay))
+	watch.timeout_fired = false;
+	if (monotonic_microseconds() - watch.over_at >=
+		setting_idle_delay * INT64CONST(1000))
 		return true;
-	await_idle(now);
+	await_idle();
 	return false;
+}
+
+/*
+ * What a session in a transaction block does when it handles an interrupt.
+ * It can't await another one here, so the timeout must not end before it has
+ * been idle for long enough.
+ */
+static void
+look_in_block(void)
+{
+	if (!IsTransactionBlock())
+		return;
+
+	/* A command runs: what is to be looked at is seen at its end. */
+	if (watch.over_statement_start != GetCurrentStatementStartTimestamp())
+		await_end_of_command();
+	else if (watch.timeout_fired && watch.was_skipped && setting_track)
+		measure_and_report(false);
+}
+
+/*
+ * Has the session look again when it will have been idle for idle_delay.
+ */
+static void
+await_idle(void)
+{
+	int64		now = monotonic_microseconds();
+	int64		end = watch.over_at + setting_idle_delay * INT64CONST(1000);
+
+	if (!watch.timeout_registered)
+	{
+		RegisterTimeout(IDLE_TIMEOUT, idle_timeout_handler);
+		watch.timeout_registered = true;
+	}
+	watch.idle_in_block = IsTransactionBlock();
+	if (watch.idle_in_block)
+		session_interrupt_await(look_in_block);
+
+	/*
+	 * PostgreSQL clears all timeouts after an error, so its word counts.  One
+	 * that ends too early may go on outside of blocks; idle_delay may have
+	 * become shorter.  One that should have ended was delayed by a clock that
+	 * was set back.
+	 */
+	if (!watch.idle_in_block && get_timeout_active(IDLE_TIMEOUT) &&
+		watch.timeout_end <= end && watch.timeout_end >= now)
+		return;
+	watch.timeout_fired = false;
+	watch.timeout_end = end;
+	enable_timeout_after(IDLE_TIMEOUT, (int) Max((end - now) / 1000, 0) + 1);
+}
+
+/*
+ * Whether the command that is over is to be measured.
+ */
+static bool
+measurement_is_due(void)
+{
+	if (watch.measure_next || setting_max_overhead >= 100.0)
+		return true;
+
+	/*
+	 * Whoever has seen a block bloated wants to know whether that was the
+	 * transaction, before the connection is given to somebody else.
+	 */
+	if (watch.was_in_block && watch.status == SESSION_BLOATED &&
+		!IsTransactionBlock())
+		return true;
+	return (watch.over_at >= watch.measured_at + watch.quiet_wait ||
+			look_has_changed()) && measurement_is_earned(watch.over_at);
+}
+
+/*
+ * Measures what the session retains, if that is due.  Returns whether it is
+ * known what this command left, and how much that is.
+ */
+static bool
+measure_end_of_command(int64 *left_bytes)
+{
+	SlotData   *slot;
+	bool		left_is_known;
+
+	*left_bytes = 0;
+	if (!setting_track)
+	{
+		if (watch.was_tracked)
+			forget_measurements();
+		return false;
+	}
+
+	watch.was_tracked = true;
+	if (!measurement_is_due())
+	{
+		watch.was_skipped = true;
+		return false;
+	}
+
+	slot = session_slot_mine();
+	left_is_known = slot->measured_at != 0 && !watch.was_skipped;
+	*left_bytes = -slot->retained_bytes;
+	measure_and_report(false);
+	*left_bytes += slot->retained_bytes;
+	return left_is_known;
+}
+
+/*
+ * The parameter leaves with the response to this command.  Set like this, as
+ * a default, it is not taken back when the transaction is.
+ */
+static void
+report_status(void)
+{
+	if (unlikely(watch.status != (SessionStatus) setting_status))
+		SetConfigOption("pg_session_memory.status",
+						watch.status == SESSION_BLOATED ? "bloated" : "ok",
+						PGC_INTERNAL, PGC_S_OVERRIDE);
+}
+
+/* Somebody asked for a trim while the session was busy: now it is not. */
+static void
+heed_trim_request(void)
+{
+	if (unlikely(session_trim_requested(&watch.trim_request)) &&
+		!IsTransactionOrTransactionBlock())
+	{
+		catchupInterruptPending = true;
+		SetLatch(MyLatch);
+	}
+}
+
+/*
+ * The callback of MessageContext: a command is over.
+ */
+static void
+end_of_command(void *arg)
+{
+	int64		left_bytes;
+	bool		left_is_known;
+
+	watch.end_awaited = false;
+	watch.over_statement_start = GetCurrentStatementStartTimestamp();
+	watch.has_worked = true;
+	if (setting_track || setting_trim_when_idle)
+		watch.over_at = monotonic_microseconds();
+
+	left_is_known = measure_end_of_command(&left_bytes);
+	statement_memory_end_of_command(left_is_known, left_bytes);
+	if (watch.was_skipped || setting_trim_when_idle)
+		await_idle();
+	heed_trim_request();
+	report_status();
 }
 
 /*
@@ -334,9 +443,9 @@ own_trim_is_due(bool *caches)
 	ProcessMemory memory;
 	int64		context_threshold = threshold_bytes(setting_context_threshold);
 
-	if (!setting_trim_when_idle || !has_worked)
+	if (!setting_trim_when_idle || !watch.has_worked)
 		return false;
-	has_worked = false;
+	watch.has_worked = false;
 	if (!process_memory_read(MyProcPid, &memory))
 		return false;
 	session_measure(&measure, true, false);
@@ -356,38 +465,78 @@ before_idle_commit(void)
 	bool		caches = true;
 	bool		idle = idle_delay_is_over();
 
-	trim_begun = false;
-	if (session_trim_requested(&trim_request) ||
+	watch.trim_begun = false;
+	watch.context_is_left = pgsm_catchup_leaves_context();
+	if (watch.context_is_left)
+		session_interrupt_prepare();
+
+	if (session_trim_requested(&watch.trim_request) ||
 		(idle && own_trim_is_due(&caches)))
 	{
-		session_trim_begin(caches, &trim_result);
-		trim_begun = true;
+		session_trim_begin(caches, &watch.trim_result);
+		watch.trim_begun = true;
 	}
-	else if (idle && was_skipped && setting_track)
-		walk_and_publish(GetCurrentTimestamp(), true);
+	else if (idle && watch.was_skipped && setting_track)
+		measure_and_report(true);
+}
+
+/*
+ * Where the catch-up has left CurrentMemoryContext at TopMemoryContext, the
+ * session would keep what it allocates for the next message, its text if it
+ * is converted to another encoding, for good.
+ */
+static void
+leave_top_context(void)
+{
+	if (CurrentMemoryContext == TopMemoryContext &&
+		watch.over_statement_start == GetCurrentStatementStartTimestamp())
+		MemoryContextSwitchTo(MessageContext);
+}
+
+static void
+finish_trim(void *arg)
+{
+	session_trim_finish(&watch.trim_result);
 }
 
 static void
 after_idle_commit(void)
 {
-	if (!trim_begun)
+	if (watch.context_is_left)
+	{
+		watch.context_is_left = false;
+		session_interrupt_await(leave_top_context);
+		session_interrupt_raise();
+	}
+	if (!watch.trim_begun)
 		return;
-	trim_begun = false;
-	session_trim_finish(&trim_result);
+	watch.trim_begun = false;
+	(void) session_guard(finish_trim, NULL);
 	if (setting_track)
-		walk_and_publish(GetCurrentTimestamp(), true);
-	if (trim_request != 0)
-		session_trim_answer(trim_request, &trim_result);
+		measure_and_report(true);
+	if (watch.trim_request != 0)
+		session_trim_answer(watch.trim_request, &watch.trim_result);
 }
 
 static void
 await_end_of_command(void)
 {
-	if (command_callback_hangs)
+	if (watch.end_awaited)
 		return;
-	command_callback.func = end_of_command;
-	MemoryContextRegisterResetCallback(MessageContext, &command_callback);
-	command_callback_hangs = true;
+	on_end.func = end_of_command;
+	MemoryContextRegisterResetCallback(MessageContext, &on_end);
+	watch.end_awaited = true;
+}
+
+void
+session_watch_command(void)
+{
+	if (watch.end_awaited || MessageContext == NULL ||
+		!IsTransactionBlock() || !pgsm_is_session())
+		return;
+	if (setting_track)
+		session_interrupt_prepare();
+	await_end_of_command();
 }
 
 /*
@@ -397,8 +546,17 @@ await_end_of_command(void)
 static void
 after_cleanup(void *arg)
 {
-	cleanup_callback_hangs = false;
+	watch.cleanup_awaited = false;
 	await_end_of_command();
+}
+
+void
+session_watch_subtransaction(SubXactEvent event, SubTransactionId mine,
+							 SubTransactionId parent, void *arg)
+{
+	if (event == SUBXACT_EVENT_ABORT_SUB && MessageContext != NULL &&
+		IsTransactionBlock() && pgsm_is_session())
+		await_end_of_command();
 }
 
 void
@@ -425,15 +583,17 @@ session_watch_transaction(XactEvent event, void *arg)
 	switch (event)
 	{
 		case XACT_EVENT_PRE_COMMIT:
-			if (unlikely(idle_timeout_fired ||
-						 session_trim_requested(&trim_request)) &&
-				over_statement_start == GetCurrentStatementStartTimestamp())
+			if (unlikely(watch.timeout_fired ||
+						 session_trim_requested(&watch.trim_request)) &&
+				watch.over_statement_start ==
+				GetCurrentStatementStartTimestamp())
 				before_idle_commit();
 			return;
 
 		case XACT_EVENT_COMMIT:
-			if (over_statement_start == GetCurrentStatementStartTimestamp() &&
-				over_statement_start != 0)
+			if (watch.over_statement_start ==
+				GetCurrentStatementStartTimestamp() &&
+				watch.over_statement_start != 0)
 			{
 				after_idle_commit();
 				return;
@@ -441,7 +601,8 @@ session_watch_transaction(XactEvent event, void *arg)
 			break;
 
 		case XACT_EVENT_ABORT:
-			trim_begun = false;
+			watch.trim_begun = false;
+			watch.context_is_left = false;
 			break;
 
 		case XACT_EVENT_PREPARE:
@@ -457,7 +618,7 @@ session_watch_transaction(XactEvent event, void *arg)
 		session_slot_mine();
 		if (setting_track)
 			session_report_baseline();
-		over_statement_start = GetCurrentStatementStartTimestamp();
+		watch.over_statement_start = GetCurrentStatementStartTimestamp();
 	}
 	else
 	{
@@ -467,13 +628,13 @@ session_watch_transaction(XactEvent event, void *arg)
 		 * A block that has failed stays until the client ends it, and then
 		 * there is no further event.
 		 */
-		if (event == XACT_EVENT_ABORT && !cleanup_callback_hangs &&
+		if (event == XACT_EVENT_ABORT && !watch.cleanup_awaited &&
 			TopTransactionContext != NULL)
 		{
-			cleanup_callback.func = after_cleanup;
+			on_cleanup.func = after_cleanup;
 			MemoryContextRegisterResetCallback(TopTransactionContext,
-											   &cleanup_callback);
-			cleanup_callback_hangs = true;
+											   &on_cleanup);
+			watch.cleanup_awaited = true;
 		}
 	}
 }
@@ -481,15 +642,19 @@ session_watch_transaction(XactEvent event, void *arg)
 void
 session_watch_settings_changed(void)
 {
-	measure_next = true;
+	watch.measure_next = true;
 }
 
 void
 session_watch_reset_peak(void)
 {
-	SlotData   *slot = session_slot_mine();
+	SlotData   *slot;
 
-	session_watch_measure(true);
+	/* Other processes publish nothing, hence no peak. */
+	if (!pgsm_is_session())
+		return;
+	slot = session_slot_mine();
+	measure_and_report(true);
 	session_slot_begin();
 	slot->peak_bytes = slot->retained_bytes;
 	slot->peak_at = slot->measured_at;

@@ -13,16 +13,27 @@
 /* The transaction callback that keeps the watch going. */
 extern void session_watch_transaction(XactEvent event, void *arg);
 
+/* The same of a failed command that rolls back to a savepoint. */
+extern void session_watch_subtransaction(SubXactEvent event,
+										 SubTransactionId mine,
+										 SubTransactionId parent, void *arg);
+
+/*
+ * A command runs.  In a transaction block its end is measured, and whatever
+ * else is done at the end of a command; elsewhere the transaction's end sees
+ * to that.  For hooks of the parser, executor and utility commands, as often
+ * as they like.  May raise out-of-memory.
+ */
+extern void session_watch_command(void);
+
 /* Thresholds have changed: the end of the next command is measured. */
 extern void session_watch_settings_changed(void);
 
 /*
- * Measures and publishes now, in the middle of a statement or not.  Not in a
- * signal handler; no error.
+ * Starts the session's peak anew, from what it retains now; nothing in other
+ * processes, which publish nothing.  Raises what another module's
+ * emit_log_hook raises.
  */
-extern void session_watch_measure(bool in_command);
-
-/* Starts the session's peak anew, from what it retains now. */
 extern void session_watch_reset_peak(void);
 
 #endif							/* PGSM_SESSION_WATCH_H */

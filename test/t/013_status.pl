@@ -99,33 +99,32 @@ is_reported('RESET pg_session_memory.status', '', 'ok', 'RESET: nothing');
 # Transactions
 #
 is_reported('BEGIN', '', 'ok', 'in a block');
-is_reported($over, '', 'ok', 'in a block: not before its end');
+is_reported($over, 'bloated', 'bloated', 'in a block: before its end');
 is_reported('SELECT pg_session_memory_is_bloated()',
-	'', 'ok', 'in a block: asked, but not reported');
-is_reported('COMMIT', 'bloated', 'bloated', 'in a block: with its COMMIT');
+	'', 'bloated', 'in a block: once');
+is_reported('COMMIT', '', 'bloated', 'in a block: nothing new with its COMMIT');
 is_reported('BEGIN', '', 'bloated', 'rolled back');
 is_reported('ROLLBACK', '', 'bloated', 'rolled back: the status stays');
 $client->query('BEGIN');
 $client->query('SELECT 1/0');
 is_reported('ROLLBACK', '', 'bloated', 'failed: the status stays');
 $client->query('BEGIN');
-is_reported('DEALLOCATE over', '', 'bloated', 'fell in a block: not before its end');
-is_reported('ROLLBACK', 'ok', 'ok',
+is_reported('DEALLOCATE over', 'ok', 'ok', 'fell in a block: before its end');
+is_reported('ROLLBACK', '', 'ok',
 	'fell in a block: for good, even if that is rolled back');
 
-# A block that fails is over with ROLLBACK for the client, who is told then.
+# A block that fails takes no prepared statement back, and no status.
 $client->query('BEGIN');
 $client->query($over);
 $client->query('SELECT 1/0');
-is_reported('ROLLBACK', 'bloated', 'bloated', 'crossed in a block that fails');
+is_reported('ROLLBACK', '', 'bloated', 'crossed in a block that fails');
 is_reported('DEALLOCATE over', 'ok', 'ok', 'crossed in a block that fails: fell');
 
 # A chain's transactions have no moment between them.
 $client->query('BEGIN');
-$client->query($over);
-is_reported('COMMIT AND CHAIN', '', 'ok', 'chain: not within');
-is_reported('SELECT 1', '', 'ok', 'chain: not within');
-is_reported('COMMIT', 'bloated', 'bloated', 'chain: at its end');
+is_reported($over, 'bloated', 'bloated', 'chain: within');
+is_reported('COMMIT AND CHAIN', '', 'bloated', 'chain: goes on');
+is_reported('COMMIT', '', 'bloated', 'chain: at its end');
 is_reported('DEALLOCATE ALL', 'ok', 'ok', 'chain: fell');
 
 # Thresholds that are set in transactions
@@ -133,18 +132,20 @@ $client->query('BEGIN');
 $client->query("SET LOCAL pg_session_memory.session_threshold = '100kB'");
 is($client->query('SELECT pg_session_memory_is_bloated()')->[1]{columns}[0],
 	't', 'SET LOCAL: counts in the block');
-is_reported('COMMIT', '', 'ok', 'SET LOCAL: and not after it');
+is_reported('COMMIT', 'ok', 'ok', 'SET LOCAL: and not after it');
 $client->query('BEGIN');
 $client->query("SET pg_session_memory.session_threshold = '100kB'");
-is_reported('ROLLBACK', '', 'ok', 'SET that is rolled back');
+is_reported('ROLLBACK', 'ok', 'ok', 'SET that is rolled back');
 is($client->query('SELECT pg_session_memory_is_bloated()')->[1]{columns}[0],
 	'f', 'SET that is rolled back: does not count');
 $client->query('BEGIN');
-$client->query("SET pg_session_memory.session_threshold = '100kB'");
-is_reported('COMMIT', 'bloated', 'bloated', 'SET that is committed');
+is_reported("SET pg_session_memory.session_threshold = '100kB'",
+	'bloated', 'bloated', 'SET that is committed');
+is_reported('COMMIT', '', 'bloated', 'SET that is committed: stays');
 $client->query('BEGIN');
 $client->query("SET pg_session_memory.session_threshold = -1");
-is_reported('ROLLBACK', '', 'bloated', 'SET that is rolled back: as before');
+is_reported('ROLLBACK', 'bloated', 'bloated',
+	'SET that is rolled back: as before');
 $client->query('BEGIN; SAVEPOINT s');
 $client->query('SET pg_session_memory.session_threshold = -1');
 $client->query('ROLLBACK TO s');

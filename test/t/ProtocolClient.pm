@@ -157,14 +157,35 @@ sub query
 	return $self->response;
 }
 
+# Single messages of the extended protocol: a statement by its name, a portal
+# of it without parameters, and so many rows of that (0: all).
+sub parse
+{
+	my ($statement, $query) = @_;
+
+	return _message('P', "$statement\0$query\0" . pack('n', 0));
+}
+
+sub bind_portal
+{
+	my ($portal, $statement) = @_;
+
+	return _message('B', "$portal\0$statement\0" . pack('n3', 0, 0, 0));
+}
+
+sub execute_portal
+{
+	my ($portal, $rows) = @_;
+
+	return _message('E', "$portal\0" . pack('N', $rows));
+}
+
 # The messages of one statement in the extended protocol; without a Sync.
 sub extended
 {
 	my ($query) = @_;
 
-	return _message('P', "\0$query\0" . pack('n', 0))
-	  . _message('B', "\0\0" . pack('n3', 0, 0, 0))
-	  . _message('E', "\0" . pack('N', 0));
+	return parse('', $query) . bind_portal('', '') . execute_portal('', 0);
 }
 
 # The messages one by one: of a statement with a name, '' for the unnamed one, with
