@@ -9,7 +9,8 @@
  * other, which it does in a select list; a function in FROM it runs to its
  * end first.
  *
- * The wait ends at once when the query is cancelled, the client has gone as
+ * Times of rows are the clock's; waits are not, so that a clock that is set
+ * back does not make them longer.  The wait ends at once when the query is cancelled, the client has gone as
  * far as PostgreSQL notices, or the server ends.  It does not end with the
  * observed session, whose end the next look finds.
  *
@@ -29,6 +30,7 @@
 #include "functions/client_output.h"
 #include "functions/observed_process.h"
 #include "functions/tuple_writer.h"
+#include "monotonic_clock.h"
 #include "pg_compat.h"
 #include "reading/process_memory.h"
 
@@ -51,7 +53,7 @@ typedef struct SampleState
 	TupleDesc	descriptor;
 	int64		every_ms;
 	int			left;			/* rows to come */
-	TimestampTz next;			/* when, 0: at once */
+	int64		next;			/* when, by the monotonic clock; 0: at once */
 } SampleState;
 
 typedef struct SampleTotals
@@ -110,7 +112,7 @@ checked_count(int count)
 static bool
 wait_for_next(SampleState *state)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	int64		now = monotonic_microseconds();
 
 	if (state->next == 0)
 		state->next = now;
@@ -131,11 +133,11 @@ wait_for_next(SampleState *state)
 						 Min(wait_ms, LOOK_EVERY_MS), PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
-		now = GetCurrentTimestamp();
+		now = monotonic_microseconds();
 	}
 
 	/* A time that was missed is not made up for. */
-	state->next = TimestampTzPlusMilliseconds(state->next, state->every_ms);
+	state->next += state->every_ms * 1000;
 	if (state->next < now)
 		state->next = now;
 	return true;

@@ -18,11 +18,11 @@
 #include "miscadmin.h"
 #include "storage/latch.h"
 #include "utils/builtins.h"
-#include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
 #include "functions/permission.h"
 #include "functions/tuple_writer.h"
+#include "monotonic_clock.h"
 #include "session/slot.h"
 #include "session/trim.h"
 
@@ -143,8 +143,7 @@ static TrimOutcome
 wait_for_answer(const ServerProcess *process, uint64 request, int64 timeout,
 				TrimResult *result)
 {
-	TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-												  timeout);
+	int64		end = monotonic_microseconds() + timeout * 1000;
 	TrimOutcome outcome;
 	const char *detail;
 
@@ -152,7 +151,7 @@ wait_for_answer(const ServerProcess *process, uint64 request, int64 timeout,
 	{
 		SlotData	data;
 		long		wait_ms = TRIM_POLL_MS;
-		TimestampTz now;
+		int64		now;
 
 		CHECK_FOR_INTERRUPTS();
 		if (!session_slot_read(process->slot, process->pid, process->start,
@@ -166,7 +165,7 @@ wait_for_answer(const ServerProcess *process, uint64 request, int64 timeout,
 			*result = data.trim_result;
 			return TRIM_DONE;
 		}
-		now = GetCurrentTimestamp();
+		now = monotonic_microseconds();
 		if (now >= end)
 			break;
 		wait_ms = Min(wait_ms, (end - now) / 1000 + 1);
