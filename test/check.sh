@@ -158,6 +158,20 @@ run_alone()
 			"./$name" "$directory"
 }
 
+# Where processes are not forked, the library must not even compile.
+refuse_exec_backend()
+{
+	local log=$PRIVATE_DIR/exec_backend.output
+
+	cd "$PRIVATE_TREE" || return
+	if private_run gcc -fsyntax-only -D_GNU_SOURCE -DEXEC_BACKEND -Isrc \
+		-I "$("$PRIVATE_PG_CONFIG" --includedir-server)" \
+		src/module.c src/session/watch.c >"$log" 2>&1; then
+		return 1
+	fi
+	grep -q 'error: .*EXEC_BACKEND is not supported' "$log"
+}
+
 check_build()
 {
 	heading "Build for PostgreSQL $PG_MAJOR"
@@ -166,6 +180,7 @@ check_build()
 		run_memory_reader
 	check "process_memory finds its figures in long files" \
 		run_alone process_memory_test
+	check "EXEC_BACKEND is refused" refuse_exec_backend
 	check "server_memory finds the limit that holds" \
 		run_alone server_memory_test src/watcher/server_memory.c
 	check "environment says what is wrong with a machine, and nothing else" \
