@@ -294,7 +294,7 @@ foreach my $end ('COMMIT', 'an error and ROLLBACK')
 $session->query_safe('RESET ALL');
 $session->query_safe('SET pg_session_memory.max_overhead = 0.01');
 $session->query_safe('SET ' . parallel_setting($node) . ' = on');
-$session->query_safe("SET pg_session_memory.idle_delay = '1ms'");
+$session->query_safe("SET pg_session_memory.idle_delay = '10ms'");
 $session->query_safe('BEGIN');
 is($session->query_safe('SELECT count(*) FROM pg_class') > 0, 1,
 	'parallel query: in the block') foreach 1 .. 20;
