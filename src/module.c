@@ -36,7 +36,7 @@ PG_MODULE_MAGIC;
 bool		setting_track = true;
 int			setting_context_threshold = 64 * 1024;
 int			setting_session_threshold = 256 * 1024;
-int			setting_process_threshold = -1;
+int			setting_process_threshold = 256 * 1024;
 int			setting_log_level = LOG;
 double		setting_max_overhead = 1.0;
 int			setting_idle_delay = 1000;
@@ -192,9 +192,9 @@ define_settings(void)
 
 	DefineCustomIntVariable("pg_session_memory.process_threshold",
 							"Reports a session whose process holds more anonymous memory and swap than this.",
-							"Finds memory that no memory context knows. 0 reports every session, -1 none, and then /proc is not read.",
+							"Finds memory that no memory context knows, so it is as large as session_threshold by default. 0 reports every session, -1 none, and then /proc is not read.",
 							&setting_process_threshold,
-							-1, -1, INT_MAX,
+							256 * 1024, -1, INT_MAX,
 							PGC_SUSET, GUC_UNIT_KB,
 							NULL, threshold_changed, NULL);
 

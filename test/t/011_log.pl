@@ -206,7 +206,7 @@ is(scalar(@{ reports_since($offset) }), 1,
 # has some MB, most of it outside of contexts.
 #
 new_session();
-is(crossings('SELECT 1'), '', 'process: off unless it is set');
+is(crossings('SELECT 1'), '', 'process: a new one is not over the default');
 $offset = log_end($node);
 $session->query_safe("SET pg_session_memory.process_threshold = '100kB'");
 $reports = reports_since($offset);
