@@ -9,23 +9,24 @@
 \echo
 \echo === Which sessions are biggest?
 \echo
-SELECT pid, application_name, state,
-       pg_size_pretty(context_bytes) AS contexts,
-       pg_size_pretty(catalog_cache_bytes) AS catalog_cache,
-       pg_size_pretty(cached_plan_bytes) AS cached_plans,
-       pg_size_pretty(anon_bytes) AS process
+SELECT pid, usename AS role, datname AS database, application_name AS application,
+       pg_size_pretty(anon_bytes + swap_bytes) AS memory,
+       pg_size_pretty(catalog_cache_bytes) AS catalogs,
+       pg_size_pretty(cached_plan_bytes) AS plans,
+       pg_size_pretty(context_bytes - catalog_cache_bytes - cached_plan_bytes) AS others,
+       pg_size_pretty(unaccounted_bytes) AS unaccounted
 FROM pg_session_memory
 WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()
-ORDER BY context_bytes DESC;
+ORDER BY anon_bytes + swap_bytes DESC NULLS LAST;
 
 \set ECHO none
 SELECT pid AS biggest, application_name AS biggest_name
 FROM pg_session_memory
 WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()
-ORDER BY context_bytes DESC LIMIT 1 \gset
+ORDER BY context_bytes DESC NULLS LAST LIMIT 1 \gset
 \set ECHO queries
 
-\echo === What is it?  The biggest one, :biggest_name, looked at from here
+\echo === What is it?  The one with most in contexts, :biggest_name, from here
 \echo
 SELECT name, category, count(*) AS contexts,
        pg_size_pretty(sum(total_bytes)) AS total,

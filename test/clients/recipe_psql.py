@@ -12,12 +12,14 @@ import psycopg2
 from assertions import equal, finish, ok
 from recipes import (CROSSES, EXAMPLES, ROLE, prepare, query, readme_block,
                      without_library)
+from server import LEAVE_FREE
 
 FILE = os.path.join(EXAMPLES, "psqlrc")
 WIDTH = 120
 LONG = "x" * 63         # the longest name that there is
 SHORTCUTS = {
-    "memory": "pid role application state contexts caches process status",
+    "memory": "pid role database application state memory catalogs plans "
+              "others outside",
     "memory_pools": "application role sessions in_xact contexts bloated "
                     "longest_idle longest_in_xact",
     "memory_bloat": "pid role application kind context size threshold since",
@@ -42,6 +44,12 @@ def rows(output):
     """The heading and the rows of psql's aligned output, in columns."""
     lines = [line for line in output.splitlines() if "|" in line]
     return [[value.strip() for value in line.split("|")] for line in lines]
+
+
+def megabytes(pretty):
+    """What pg_size_pretty() has printed."""
+    number, unit = pretty.split()
+    return int(number) / {"MB": 1, "kB": 1024, "bytes": 1024 * 1024}[unit]
 
 
 def long_session():
@@ -86,10 +94,21 @@ def shortcuts(pid):
 
 def figures(pid):
     """Each shows the session that it is about."""
-    for name in "memory", "memory_bloat":
-        table = rows(psql(f":{name}\n")[0])
-        equal(f":{name}: the biggest session first",
-              table[1][:3], [str(pid), "x" * 12, "x" * 20])
+    table = rows(psql(":memory_bloat\n")[0])
+    equal(":memory_bloat: the biggest session first",
+          table[1][:3], [str(pid), "x" * 12, "x" * 20])
+    # The biggest one of all has next to nothing in contexts: malloc keeps what
+    # it has freed.
+    keeps = psycopg2.connect("application_name=keeps")
+    keeps.cursor().execute(LEAVE_FREE)
+    table = rows(psql(":memory\n")[0])
+    equal(":memory: first what malloc keeps, then what contexts hold",
+          [row[:4] for row in table[1:3]],
+          [[str(keeps.info.backend_pid), "postgres", "postgres", "keeps"],
+           [str(pid), "x" * 9, "postgres", "x" * 14]])
+    ok(":memory: nearly all of it is outside of contexts",
+       megabytes(table[1][9]) > 0.8 * megabytes(table[1][5]) > 24, table[1])
+    keeps.close()
     table = rows(psql(":memory_pools\n")[0])
     equal(":memory_pools: it idles in a transaction",
           [row[2:4] + row[5:6] for row in table[1:] if row[0] == "x" * 20],
