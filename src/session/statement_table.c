@@ -217,6 +217,7 @@ static void
 add_news(StatementEntry *entry, const StatementNews *news)
 {
 	StatementCounters *counters = &entry->counters;
+	bool		is_largest = false;
 
 	if (news->is_call)
 		counters->calls++;
@@ -236,11 +237,14 @@ add_news(StatementEntry *entry, const StatementNews *news)
 	{
 		counters->max_bytes = news->took_bytes;
 		counters->max_at = news->at;
-		if (news->query != NULL)
-		{
-			memcpy(counters->query, news->query, news->query_length);
-			counters->query[news->query_length] = '\0';
-		}
+		is_largest = true;
+	}
+
+	/* The text can come later than the figures, or not at all. */
+	if (news->query != NULL && (is_largest || counters->query[0] == '\0'))
+	{
+		memcpy(counters->query, news->query, news->query_length);
+		counters->query[news->query_length] = '\0';
 	}
 }
 
