@@ -51,6 +51,8 @@ sub needs_preload
 	foreach my $query (
 		'SELECT * FROM pg_session_memory_events',
 		'SELECT pg_session_memory_reset_events()',
+		'SELECT * FROM pg_session_memory_statements',
+		'SELECT pg_session_memory_reset_statements()',
 		'SELECT * FROM pg_session_memory_bloat',
 		"SELECT pg_session_memory_trim($other)")
 	{
