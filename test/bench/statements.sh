@@ -23,6 +23,9 @@ main()
 	private_prepare
 	private_packages python3 python3-psycopg2 ||
 		private_die "this needs psycopg2"
+	# Before PostgreSQL is copied: it then is in the copy.
+	private_choose_major
+	private_packages "postgresql-plpython3-$PG_MAJOR" || true
 	private_installation
 	private_install
 	private_start statements jit=off autovacuum=off compute_query_id=on \
