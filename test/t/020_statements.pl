@@ -196,10 +196,10 @@ is($row->{max_exec_bytes}, undef, 'error: the executor did not come to its end')
 cmp_ok($row->{max_peak_bytes}, '>', 20 * $MB, 'error: its peak counts');
 reset_statements();
 $session->query_safe('SELECT pg_session_memory_trim()');
-$session->query_safe('BEGIN');
+$session->query_safe('BEGIN; SAVEPOINT a');
 $session->query($large);
 $session->{stderr} = '';
-$session->query_safe('ROLLBACK');
+$session->query_safe('ROLLBACK TO a; SELECT 1; COMMIT');
 cmp_ok(statements("query ~ 'array_agg'")->[0]{max_peak_bytes}, '>', 20 * $MB,
 	'error in a block: its peak counts');
 $session->query_safe('SELECT pg_session_memory_trim()');
