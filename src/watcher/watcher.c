@@ -210,8 +210,10 @@ tell_restart(const ServerMemory *memory)
 			processes_describe(&before.largest[i], &sessions);
 		if (memory->oom_kills > before.oom_kills && before.oom_kills >= 0)
 			snprintf(kills, sizeof(kills),
-					 "; the kernel's OOM killer has ended " INT64_FORMAT " processes since",
-					 memory->oom_kills - before.oom_kills);
+					 "; the kernel's OOM killer has ended " INT64_FORMAT " %s since",
+					 memory->oom_kills - before.oom_kills,
+					 memory->oom_kills - before.oom_kills == 1 ?
+					 "process" : "processes");
 		ereport(LOG,
 				(errmsg("server was not shut down before it started: at %s, %s of %s memory were available%s",
 						timestamptz_to_str(before.at),
