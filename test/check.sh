@@ -3,7 +3,7 @@
 # check.sh
 #	  Every test of the project, on private servers.
 #
-#	test/check.sh [build|style|regress|tap|clients|stress]... [FILE.pl...]
+#	test/check.sh [build|style|regress|tap|clients|oom|stress]... [FILE.pl...]
 #
 # All parts without an argument; of the TAP files, those that are named:
 #
@@ -522,6 +522,16 @@ count_lines()
 }
 
 # ---------------------------------------------------------------------------
+# oom: the kernel's OOM killer, in a control group
+# ---------------------------------------------------------------------------
+
+check_oom()
+{
+	heading "Out of memory"
+	count_lines oom "$PRIVATE_SOURCE/test/oom.sh"
+}
+
+# ---------------------------------------------------------------------------
 # stress: a hundred sessions at once
 # ---------------------------------------------------------------------------
 
@@ -560,7 +570,7 @@ main()
 
 	for part in "$@"; do
 		case $part in
-			build | style | regress | tap | clients | stress) parts+=("$part") ;;
+			build | style | regress | tap | clients | oom | stress) parts+=("$part") ;;
 			*.pl)
 				if [[ ! -f $PRIVATE_SOURCE/test/t/${part##*/} ]]; then
 					unset -f private_at_exit
@@ -570,7 +580,7 @@ main()
 				;;
 			*)
 				unset -f private_at_exit
-				private_say "usage: $0 [build|style|regress|tap|clients|stress]... [FILE.pl...]"
+				private_say "usage: $0 [build|style|regress|tap|clients|oom|stress]... [FILE.pl...]"
 				exit 2
 				;;
 		esac
@@ -578,7 +588,7 @@ main()
 	if [[ ${#tap_files[@]} -gt 0 && " ${parts[*]} " != *" tap "* ]]; then
 		parts+=(tap)
 	fi
-	[[ ${#parts[@]} -gt 0 ]] || parts=(build style regress tap clients stress)
+	[[ ${#parts[@]} -gt 0 ]] || parts=(build style regress tap clients oom stress)
 
 	private_prepare
 	# All at once: whoever may not install them is told once.

@@ -81,6 +81,13 @@
 /* ... and has changed when it is by this part of it less than before. */
 #define CHANGED_PART		20
 
+/*
+ * After the OOM killer has ended a process, no sample is taken for so long, in
+ * microseconds.  If it was one of ours, the postmaster is about to end us, and
+ * the last sample should be of when that process was still there.
+ */
+#define AFTER_OOM_KILL		UINT64CONST(1000000)
+
 /* The server's groups are looked for anew so often, in microseconds. */
 #define FIND_AGAIN			UINT64CONST(10000000)
 
@@ -103,6 +110,8 @@ typedef struct Watcher
 	uint64		looked_at;		/* at running statements */
 	uint64		sampled_at;
 	int64		sampled_available;	/* bytes left then, -1: not known */
+	int64		oom_kills;		/* as last read, -1: not known */
+	uint64		no_sample_before;
 	ProcessSums sums;
 } Watcher;
 
@@ -351,7 +360,11 @@ do_round(void)
 
 	if (record != 0 && !watcher.recorder_tried)
 		open_recorder(&memory);
-	recording = record != 0 && watcher.recorder.file >= 0;
+	if (memory.oom_kills > watcher.oom_kills && watcher.oom_kills >= 0)
+		watcher.no_sample_before = now + AFTER_OOM_KILL;
+	watcher.oom_kills = memory.oom_kills;
+	recording = record != 0 && watcher.recorder.file >= 0 &&
+		now >= watcher.no_sample_before;
 
 	/* Running statements, at their pace or because memory goes. */
 	if (watcher.looked_at == 0 || fell || is_short ||
@@ -422,6 +435,7 @@ pg_session_memory_watcher_main(Datum arg)
 
 	watcher.recorder.file = -1;
 	watcher.sampled_available = -1;
+	watcher.oom_kills = -1;
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
 	pqsignal(SIGQUIT, handle_quit);
