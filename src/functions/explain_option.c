@@ -21,6 +21,7 @@
 #include "commands/explain_format.h"
 #include "commands/explain_state.h"
 #include "executor/executor.h"
+#include "lib/stringinfo.h"
 #include "utils/memutils.h"
 
 #include "session/judge.h"

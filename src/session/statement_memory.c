@@ -550,8 +550,9 @@ statement_memory_end_of_command(bool left_is_known, int64 left_bytes)
 	}
 	if (current->state > EXECUTION_ENDED)
 	{
+		/* A FETCH that was counted runs a statement of another text. */
 		session_query_text(text, sizeof(text));
-		tell(text, 0, 0, NULL, now);
+		tell(current->is_counted ? NULL : text, 0, 0, NULL, now);
 		if (is_over)
 			current->state = EXECUTION_ENDED;
 	}
