@@ -14,7 +14,10 @@ use SessionMemoryTest;
 use Test::More;
 use WatchTest;
 
-my $node = start_watching_server('schema');
+my $node = start_watching_server(
+	'schema', q(
+pg_session_memory.record_interval = '100ms'
+));
 
 # A session to look at, over its thresholds, so that each view has a row
 my $observed = open_session($node);
@@ -39,9 +42,11 @@ my %calls = (
 	'pg_session_memory_get_history()' => [''],
 	'pg_session_memory_get_history_sessions()' => [''],
 	'pg_session_memory_get_server()' => [''],
+	'pg_session_memory_get_statements()' => [''],
 	'pg_session_memory_idents(integer, integer, boolean)' =>
 	  [ '', $pid, "$pid, 3", 'max_rows => 3', 'by_pattern => false' ],
 	'pg_session_memory_is_bloated()' => [''],
+	'pg_session_memory_last_statement()' => [''],
 	'pg_session_memory_measure(integer, timestamp with time zone)' =>
 	  ["$pid, NULL"],
 	'pg_session_memory_process(integer)' => [ '', $pid ],
@@ -49,6 +54,7 @@ my %calls = (
 	'pg_session_memory_reset_events()' => [''],
 	'pg_session_memory_reset_history()' => [''],
 	'pg_session_memory_reset_peak()' => [''],
+	'pg_session_memory_reset_statements()' => [''],
 	'pg_session_memory_sample(integer, interval, integer)' =>
 	  [ "$pid, '1 ms', 2", "$pid, count => 1" ],
 	'pg_session_memory_snapshot(integer)' => [ '', $pid ],
@@ -58,8 +64,11 @@ my %calls = (
 	'pg_session_memory_trim(integer, bigint)' =>
 	  [ $pid, "$pid, 180000", "$pid, timeout => 180000" ]);
 
-# This one would take the row from those that come after it.
-my @last = ('pg_session_memory_reset_events()');
+# These would take the rows from those that come after them.
+my @last = (
+	'pg_session_memory_reset_events()',
+	'pg_session_memory_reset_history()',
+	'pg_session_memory_reset_statements()');
 
 # What belongs to the extension, but for what only the server can call
 sub members
@@ -94,6 +103,11 @@ sub check_all
 	is_deeply([ grep { $_->{schema} ne $schema } @$members ],
 		[], "$what: all objects are in the schema");
 
+	# After the last time the recorder's history is empty.
+	$node->poll_query_until('postgres',
+		"SELECT count(*) > 0 FROM $quoted.pg_session_memory_history_sessions")
+	  or die 'nothing was recorded';
+
 	foreach my $view (grep { !defined $_->{signature} } @$members)
 	{
 		is( $session->query_safe(
@@ -121,7 +135,7 @@ sub check_all
 		}
 	}
 
-	# An event again, for the next time
+	# An event and a statement again, for the next time
 	$observed->query_safe('DEALLOCATE ALL');
 	$observed->query_safe(retain('over', 8 * 1024 * 1024));
 }

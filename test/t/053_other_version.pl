@@ -22,6 +22,10 @@ my $pid = backend_pid($session);
 $session->query_safe("SET pg_session_memory.session_threshold = '1MB'");
 $session->query_safe(retain('over', 2 * 1024 * 1024));
 
+$node->poll_query_until('postgres',
+	'SELECT count(*) > 0 FROM pg_session_memory_history_sessions')
+  or die 'nothing was recorded';
+
 # Arguments with which a function returns a row, by its symbol in the library
 my %arguments = (
 	pg_session_memory_contexts => "$pid, -1",
@@ -29,6 +33,12 @@ my %arguments = (
 	pg_session_memory_process => $pid,
 	pg_session_memory_get_bloat => '',
 	pg_session_memory_get_events => '',
+	pg_session_memory_get_history => '',
+	pg_session_memory_get_history_sessions => '',
+	pg_session_memory_get_server => '',
+	pg_session_memory_get_statements => '',
+	pg_session_memory_last_statement => '',
+	pg_session_memory_environment => '',
 	pg_session_memory_trim => 'true',
 	pg_session_memory_trim_other => "$pid, 1000",
 	pg_session_memory_categories => $pid,

@@ -14,7 +14,11 @@ use Test::More;
 use WatchTest;
 
 my $MB = 1024 * 1024;
-my $node = start_watching_server('security');
+my $node = start_watching_server(
+	'security', q(
+pg_session_memory.record_interval = '100ms'
+compute_query_id = on
+));
 
 $node->safe_psql(
 	'postgres', q(
@@ -106,8 +110,9 @@ is( outcome('monitor',
 	'not permitted', 'pg_monitor: may not have it trim itself');
 
 #
-# A secret in the text of a statement: in a cached plan, a cursor, an event and
-# the name of an object.  Who has no privileges finds it nowhere.
+# A secret in the text of a statement: in a cached plan, a cursor, an event, a
+# sample, what statements took and the name of an object.  Who has no privileges
+# finds it nowhere.
 #
 $node->safe_psql('postgres',
 	"ALTER ROLE someone SET pg_session_memory.session_threshold = '5MB'");
@@ -121,7 +126,12 @@ $session{someone}->query_safe(
 	'CREATE TEMP TABLE "secret 4711" (a integer PRIMARY KEY)');
 $session{someone}->query_safe(
 	"/* secret 4711 */ " . retain('over', 8 * $MB));
+$node->poll_query_until('postgres',
+	"SELECT count(*) > 0 FROM pg_session_memory_history_sessions
+	WHERE pid = $pid{someone} AND query LIKE '%secret 4711%'")
+  or die 'nothing was recorded';
 
+# The statement that looks does not have it in its own text.
 sub secrets
 {
 	my ($role) = @_;
@@ -130,18 +140,27 @@ sub secrets
 	foreach my $source (
 		'pg_session_memory', 'pg_session_memory_bloat',
 		'pg_session_memory_events', 'pg_session_memory_pools',
+		'pg_session_memory_history', 'pg_session_memory_history_sessions',
+		'pg_session_memory_statements',
 		"pg_session_memory_get_events()", "pg_session_memory_get_bloat()",
+		'pg_session_memory_get_history()',
+		'pg_session_memory_get_history_sessions()',
+		'pg_session_memory_get_statements()',
+		'pg_session_memory_last_statement()',
 		map { sprintf $_, $pid{someone} } grep { !/_trim/ } @with_pid)
 	{
 		push @found, $source
 		  if outcome($role,
 			"SELECT count(*) FROM (SELECT f::text AS t FROM $source AS f) AS c
-				WHERE t LIKE '%secret 4711%'") =~ /^[1-9]\d*$/;
+				WHERE t LIKE '%secret ' || 4711 || '%'") =~ /^[1-9]\d*$/;
 	}
 	return join ', ', @found;
 }
 is( secrets('monitor'),
-	'pg_session_memory_events, pg_session_memory_get_events(), '
+	'pg_session_memory_events, pg_session_memory_history_sessions, '
+	  . 'pg_session_memory_statements, pg_session_memory_get_events(), '
+	  . 'pg_session_memory_get_history_sessions(), '
+	  . 'pg_session_memory_get_statements(), '
 	  . "pg_session_memory_contexts($pid{someone}), "
 	  . "pg_session_memory_idents($pid{someone})",
 	'pg_monitor: sees texts of statements in these');
@@ -156,6 +175,20 @@ is( outcome('nobody_special',
 		FROM pg_session_memory_events"),
 	't|0|0|0|0|0|0|0|0',
 	'a role without privileges: that there are events, and no more');
+# And so of what statements of theirs took, and of samples.
+is( outcome('nobody_special',
+		"SELECT count(*) > 0, count(queryid), count(query)
+		FROM pg_session_memory_statements WHERE userid <> 'nobody_special'::regrole"),
+	't|0|0',
+	'a role without privileges: what statements took, but not which');
+is( outcome('nobody_special',
+		"SELECT count(*) > 0, count(backend_start), count(state),
+			count(query_id), count(nullif(query, '<insufficient privilege>')),
+			count(anon_bytes), count(context_bytes), count(catalog_cache_bytes),
+			count(largest_context), count(largest_context_bytes)
+		FROM pg_session_memory_history_sessions WHERE pid = $pid{someone}"),
+	't|0|0|0|0|0|0|0|0|0',
+	'a role without privileges: that a session was among the largest');
 is( outcome('nobody_special', 'SELECT count(*) FROM pg_session_memory_bloat'),
 	0,
 	'a role without privileges: nothing of who is bloated');
@@ -181,8 +214,14 @@ foreach my $role ('nobody_special', $superuser)
 	is(outcome($role, 'SET pg_session_memory.max_events = 0'),
 		'SQLSTATE 55P02', "SET max_events by $role: refused");
 }
-is(outcome('nobody_special', 'SELECT pg_session_memory_reset_events()'),
-	'SQLSTATE 42501', 'reset_events: refused');
+foreach my $what ('events', 'history', 'statements')
+{
+	foreach my $role ('nobody_special', 'monitor')
+	{
+		is( outcome($role, "SELECT pg_session_memory_reset_$what()"),
+			'SQLSTATE 42501', "reset_$what by $role: refused");
+	}
+}
 
 #
 # Nothing runs with the rights of somebody else, and nothing is for all that
@@ -198,10 +237,12 @@ is( $session{$superuser}->query_safe(
 	'',
 	'no function has the rights of its owner');
 is( $session{$superuser}->query_safe(
-		q(SELECT count(*) FROM pg_proc p WHERE proname LIKE 'pg\_session\_memory%'
+		q(SELECT string_agg(proname, ', ' ORDER BY proname) FROM pg_proc p
+		WHERE proname LIKE 'pg\_session\_memory%'
 			AND NOT has_function_privilege('public', oid, 'EXECUTE'))),
-	1,
-	'one function is not for all');
+	'pg_session_memory_reset_events, pg_session_memory_reset_history, '
+	  . 'pg_session_memory_reset_statements',
+	'what takes from all is not for all');
 is( $session{$superuser}->query_safe(
 		q(SELECT c.oid::regclass, has_table_privilege('public', c.oid,
 			'INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER')
