@@ -74,6 +74,7 @@ OBJS = \
 	src/session/interrupt.o \
 	src/session/judge.o \
 	src/session/measure.o \
+	src/session/process_limit.o \
 	src/session/remedy.o \
 	src/session/report.o \
 	src/session/slot.o \

@@ -24,6 +24,7 @@
 #include "functions/explain_option.h"
 #include "session/event_ring.h"
 #include "session/hooks.h"
+#include "session/process_limit.h"
 #include "session/slot.h"
 #include "session/statement_table.h"
 #include "session/watch.h"
@@ -37,6 +38,7 @@ bool		setting_track = true;
 int			setting_context_threshold = 64 * 1024;
 int			setting_session_threshold = 256 * 1024;
 int			setting_process_threshold = 256 * 1024;
+int			setting_process_limit = -1;
 int			setting_log_level = LOG;
 double		setting_max_overhead = 1.0;
 int			setting_idle_delay = 1000;
@@ -101,6 +103,7 @@ _PG_init(void)
 	RegisterSubXactCallback(session_watch_subtransaction, NULL);
 	hooks_install();
 	explain_option_install();
+	process_limit_init();
 
 	if (module_is_preloaded)
 	{
@@ -138,6 +141,8 @@ start_shared_memory(void)
 	statement_table_shmem_startup();
 	watched_shmem_startup();
 	LWLockRelease(AddinShmemInitLock);
+
+	process_limit_warn_jit();
 }
 
 void
@@ -197,6 +202,14 @@ define_settings(void)
 							256 * 1024, -1, INT_MAX,
 							PGC_SUSET, GUC_UNIT_KB,
 							NULL, threshold_changed, NULL);
+
+	DefineCustomIntVariable("pg_session_memory.process_limit",
+							"Sets the most private memory that a session's process may have.",
+							"A statement that asks for more fails with \"out of memory\". Each parallel worker has a limit of its own. -1 sets none.",
+							&setting_process_limit,
+							-1, -1, INT_MAX,
+							PGC_SUSET, GUC_UNIT_KB,
+							process_limit_check, process_limit_assign, NULL);
 
 	DefineCustomEnumVariable("pg_session_memory.log_level",
 							 "Sets the message level of threshold crossings.",

@@ -27,6 +27,7 @@ extern bool setting_track;		/* measure at the end of commands */
 extern int	setting_context_threshold;	/* kB, -1 off */
 extern int	setting_session_threshold;	/* kB, -1 off */
 extern int	setting_process_threshold;	/* kB, -1 off */
+extern int	setting_process_limit;	/* kB, -1 none */
 extern int	setting_log_level;	/* an elevel below ERROR */
 extern double setting_max_overhead; /* per cent, 100: no bound */
 extern int	setting_idle_delay; /* milliseconds */

@@ -453,6 +453,11 @@ check_tap()
 		return
 	fi
 	private_install
+	# For a test that runs out of memory in them; it says so where they are not.
+	if private_packages "postgresql-plpython3-$PG_MAJOR" \
+		"postgresql-plperl-$PG_MAJOR"; then
+		private_extensions
+	fi
 	write_harness
 
 	follow "$PRIVATE_DIR/tap.output" private_run \

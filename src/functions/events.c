@@ -32,7 +32,8 @@ static const char *const kind_names[] = {
 	[EVENT_TRIMMED] = "trimmed",
 	[EVENT_RECYCLED] = "recycled",
 	[EVENT_STATEMENT] = "statement",
-	[EVENT_RESTARTED] = "restarted"
+	[EVENT_RESTARTED] = "restarted",
+	[EVENT_LIMITED] = "limited"
 };
 
 static Datum

@@ -30,7 +30,7 @@
 
 PG_FUNCTION_INFO_V1(pg_session_memory_measure);
 
-#define MEASURE_COLUMNS		29
+#define MEASURE_COLUMNS		30
 
 /* Kept from one process of a query to the next; goes with the query. */
 typedef struct MeasureState
@@ -204,6 +204,7 @@ pg_session_memory_measure(PG_FUNCTION_ARGS)
 	put_bytes(&row, source == NULL || memory.anon_bytes < 0 ? -1 :
 			  Max(memory.anon_bytes + Max(memory.swap_bytes, 0) -
 				  totals.bytes, 0));
+	put_bytes(&row, process_memory_limit(process.pid));
 
 	if (has_slot && slot.measured_at != 0)
 	{

@@ -13,6 +13,9 @@
 #include "postgres.h"
 
 #include <fcntl.h>
+#ifdef __linux__
+#include <sys/resource.h>
+#endif
 #include <unistd.h>
 
 #include "miscadmin.h"
@@ -124,11 +127,12 @@ read_figures(int pid, const char *name, Figure *figures, int count)
 bool
 process_memory_read(int pid, ProcessMemory *memory)
 {
-	Figure		figures[] = {{"\nRssAnon:"}, {"\nVmSwap:"}};
+	Figure		figures[] = {{"\nRssAnon:"}, {"\nVmSwap:"}, {"\nVmData:"}};
 
 	read_figures(pid, "status", figures, lengthof(figures));
 	memory->anon_bytes = figures[0].bytes;
 	memory->swap_bytes = figures[1].bytes;
+	memory->data_bytes = figures[2].bytes;
 	return memory->anon_bytes >= 0;
 }
 
@@ -198,6 +202,19 @@ process_memory_own_bytes(int64 interesting)
 		!process_memory_read(MyProcPid, &memory))
 		return anon_bytes;
 	return memory.anon_bytes + Max(memory.swap_bytes, 0);
+}
+
+int64
+process_memory_limit(int pid)
+{
+#ifdef __linux__
+	struct rlimit rlimit;
+
+	if (prlimit(pid, RLIMIT_DATA, NULL, &rlimit) == 0 &&
+		rlimit.rlim_cur != RLIM_INFINITY)
+		return (int64) rlimit.rlim_cur;
+#endif
+	return -1;
 }
 
 /* The sum of two figures, -1 if either is not known. */

@@ -13,6 +13,7 @@ typedef struct ProcessMemory
 {
 	int64		anon_bytes;		/* anonymous memory in RAM */
 	int64		swap_bytes;		/* anonymous memory in swap */
+	int64		data_bytes;		/* private writable memory, touched or not */
 } ProcessMemory;
 
 /* Bytes; -1 where the operating system does not tell. */
@@ -32,10 +33,17 @@ typedef struct ProcessMemoryMap
 /*
  * Reads /proc/<pid>/status.  Linux 6.2 and later count a process's pages a
  * processor, and may leave out what each has not handed over: 32 pages, or
- * twice the number of processors, if that is more.  Returns false, with both figures -1, where there
+ * twice the number of processors, if that is more.  Returns false, with all figures -1, where there
  * is none.  No allocation, no error; may run in callbacks.
  */
 extern bool process_memory_read(int pid, ProcessMemory *memory);
+
+/*
+ * The most private writable memory that the operating system lets a process
+ * have, in bytes: its soft limit RLIMIT_DATA; -1: no limit, or not known.  Any
+ * process of the same user.  No allocation, no error.
+ */
+extern int64 process_memory_limit(int pid);
 
 /*
  * Anonymous memory in RAM alone, in bytes, -1 where it is not told: the same

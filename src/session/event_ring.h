@@ -21,7 +21,8 @@ typedef enum EventKind
 	EVENT_TRIMMED,				/* memory was given back */
 	EVENT_RECYCLED,				/* the session ended itself */
 	EVENT_STATEMENT,			/* a statement took much */
-	EVENT_RESTARTED				/* the server had not been shut down */
+	EVENT_RESTARTED,			/* the server had not been shut down */
+	EVENT_LIMITED				/* a statement has failed at process_limit */
 } EventKind;
 
 #define EVENT_QUERY_BYTES	1024

@@ -307,6 +307,16 @@ find_largest(SessionMeasure *measure)
 	}
 }
 
+/* After a walk with groups. */
+static void
+end_groups(MeasureWalk *walk)
+{
+	find_largest(walk->measure);
+	statement_owners_end(&walk->owners);
+	walk->measure->of_functions =
+		walk->owners.function_bytes > walk->owners.prepared_bytes;
+}
+
 void
 session_measure(SessionMeasure *measure, bool in_command, bool with_groups)
 {
@@ -349,12 +359,21 @@ session_measure(SessionMeasure *measure, bool in_command, bool with_groups)
 		/* What was only found by the first walk is skipped by this one. */
 		walk.with_groups = true;
 		context_walk(memory_reader_self(), &visitor);
-		find_largest(measure);
-		statement_owners_end(&walk.owners);
-		measure->of_functions =
-			walk.owners.function_bytes > walk.owners.prepared_bytes;
+		end_groups(&walk);
 		measure->malloc_free_bytes =
 			process_is_over ? malloc_heap_free_bytes() : -1;
 	}
 	measure->process_bytes = process_bytes;
+}
+
+void
+session_measure_everything(SessionMeasure *measure)
+{
+	MeasureWalk walk = {.measure = measure,.with_groups = true};
+	ContextVisitor visitor = {begin_measure, add_to_measure, &walk, false};
+
+	context_walk(memory_reader_self(), &visitor);
+	end_groups(&walk);
+	measure->malloc_free_bytes = -1;
+	measure->process_bytes = -1;
 }

@@ -52,4 +52,11 @@ typedef struct SessionMeasure
 extern void session_measure(SessionMeasure *measure, bool in_command,
 							bool with_groups);
 
+/*
+ * Measures everything that the calling session has, with the largest groups:
+ * also what is left out else.  process_bytes is not found.  As for the rest,
+ * as session_measure.
+ */
+extern void session_measure_everything(SessionMeasure *measure);
+
 #endif							/* PGSM_SESSION_MEASURE_H */

@@ -21,6 +21,8 @@
 
 #include "miscadmin.h"
 #include "portability/instr_time.h"
+#include "storage/latch.h"
+#include "storage/sinval.h"
 #include "utils/inval.h"
 #include "utils/timestamp.h"
 
@@ -30,6 +32,7 @@
 #include "session/high_water_mark.h"
 #include "session/judge.h"
 #include "session/measure.h"
+#include "session/process_limit.h"
 #include "session/trim.h"
 
 static instr_time trim_started;
@@ -57,6 +60,7 @@ session_trim_begin(bool caches, TrimResult *result)
 {
 	memset(result, 0, sizeof(TrimResult));
 	INSTR_TIME_SET_CURRENT(trim_started);
+	process_limit_loosen();
 	result->context_bytes_before = context_bytes_now();
 	result->anon_bytes_before = anon_bytes_now();
 
@@ -82,6 +86,7 @@ session_trim_finish(TrimResult *result)
 	malloc_trim(0);
 	result->heap_trimmed = true;
 #endif
+	process_limit_keep();
 	high_water_mark_forget();
 
 	result->context_bytes_after = context_bytes_now();
@@ -126,6 +131,19 @@ session_trim_request(int slot, int pid)
 	request = pg_atomic_add_fetch_u64(requests, 1);
 	pgsm_send_catchup(pid, slot);
 	return request;
+}
+
+void
+session_trim_request_own(void)
+{
+	int			slot = pgsm_my_process_slot();
+	pg_atomic_uint64 *requests = session_slot_requests(slot);
+
+	if (requests == NULL || slot < 0)
+		return;
+	pg_atomic_fetch_add_u64(requests, 1);
+	catchupInterruptPending = true;
+	SetLatch(MyLatch);
 }
 
 bool

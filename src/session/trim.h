@@ -44,6 +44,12 @@ extern void session_trim_finish(TrimResult *result);
  */
 extern uint64 session_trim_request(int slot, int pid);
 
+/*
+ * Asks the calling session, before its next command.  Nothing without shared
+ * memory.  Any context outside of signal handlers; no error.
+ */
+extern void session_trim_request_own(void);
+
 /* Whether somebody has asked this session; the number in request. */
 extern bool session_trim_requested(uint64 *request);
 

@@ -75,6 +75,7 @@
 #include "session/guard.h"
 #include "session/interrupt.h"
 #include "session/measure.h"
+#include "session/process_limit.h"
 #include "session/report.h"
 #include "session/statement_memory.h"
 #include "session/trim.h"
@@ -424,6 +425,7 @@ end_of_command(void *arg)
 	if (setting_track || setting_trim_when_idle)
 		watch.over_at = monotonic_microseconds();
 
+	process_limit_end_of_command();
 	left_is_known = measure_end_of_command(&left_bytes);
 	statement_memory_end_of_command(left_is_known, left_bytes);
 	if (watch.was_skipped || setting_trim_when_idle)
@@ -563,6 +565,7 @@ void
 session_watch_transaction(XactEvent event, void *arg)
 {
 	static bool permitted = false;
+	static bool has_limit = false;
 
 	if (unlikely(!permitted))
 	{
@@ -570,11 +573,17 @@ session_watch_transaction(XactEvent event, void *arg)
 		permitted = true;
 	}
 
+	/* The end of a transaction: before that, settings may not be known. */
+	if (unlikely(!has_limit) && event != XACT_EVENT_PRE_COMMIT)
+		has_limit = process_limit_begin();
+
 	if (event == XACT_EVENT_PARALLEL_COMMIT ||
 		event == XACT_EVENT_PARALLEL_ABORT)
 		statement_memory_worker_ends();
 	else if (event == XACT_EVENT_ABORT)
 		statement_memory_abort();
+	if (event == XACT_EVENT_ABORT || event == XACT_EVENT_PARALLEL_ABORT)
+		process_limit_abort();
 
 	/* Only sessions watch themselves. */
 	if (!pgsm_is_session())

@@ -1,0 +1,929 @@
+/*-------------------------------------------------------------------------
+ *
+ * process_limit.c
+ *	  The private memory that a session's process may have.
+ *
+ * The kernel keeps the limit: with RLIMIT_DATA, Linux refuses a process's
+ * request for private writable memory beyond the soft limit.  malloc(3) then
+ * fails, and PostgreSQL raises its own "out of memory" at that very place.
+ * Nothing is polled, and a statement that does not fail executes nothing here.
+ *
+ * What must not fail is the clean-up after an error.  So the soft limit is
+ * moved out of the way for its time, in two steps.
+ *
+ *	state		soft limit					begins
+ *	NONE		what the process began with	no process_limit
+ *	KEPT		process_limit; see ROOM		end of a command, or of a
+ *											subtransaction that was aborted
+ *	LOOSENED	that and RESERVE_BYTES		an error was raised, or has left
+ *											a transaction block to be ended
+ *	LIFTED		the hard limit				a transaction or subtransaction is
+ *											being aborted, or an error that
+ *											nobody has caught is written
+ *
+ * The first step is bounded since PostgreSQL does not tell what becomes of an
+ * error: a trusted language's function can catch one without a subtransaction
+ * and go on, and must not be free of the limit by that.
+ *
+ * How we come to know.  An error: by a callback at the bottom of
+ * error_context_stack, called before anybody can catch the error, and so
+ * before its catcher allocates.  It also writes DETAIL and HINT, for whoever
+ * sees the error, a client, the log or an exception handler.  PostgreSQL drops
+ * that stack after an error in a top-level statement, so the callback goes
+ * back at the end of each command that had one.  emit_log_hook is the second
+ * net: if the stack was dropped meanwhile, it sees errors that nobody has
+ * caught and that are logged.  Aborts: by the transaction callbacks.  The end
+ * of a command: by a callback of MessageContext.  The end of a subtransaction:
+ * by a callback of its CurTransactionContext, which is the last to go.
+ *
+ * A language's interpreter.  libperl and libpython crash, and the server with
+ * them, if they get no memory while they begin.  So in the command in which a
+ * session first uses a procedural language other than PL/pgSQL, the limit is
+ * higher by LANGUAGE_BYTES.
+ *
+ * A session whose caches have filled the process could not do anything any
+ * more.  If it is still full when a command that has failed at the limit is
+ * over, it trims itself before the next one; for a trim, the limit is loosened.
+ *
+ * These callbacks allocate nothing, but for the DETAIL and HINT of an error
+ * at the limit, which PostgreSQL copies to ErrorContext, and those run after
+ * the limit was moved.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "access/htup_details.h"
+#include "access/parallel.h"
+#include "access/transam.h"
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "catalog/objectaccess.h"
+#include "catalog/pg_language.h"
+#include "catalog/pg_proc.h"
+#include "catalog/pg_type.h"
+#include "fmgr.h"
+#include "jit/jit.h"
+#include "miscadmin.h"
+#include "storage/ipc.h"
+#include "utils/memutils.h"
+#include "utils/syscache.h"
+
+#include "pg_compat.h"
+#include "reading/process_memory.h"
+#include "session/event_ring.h"
+#include "session/identity.h"
+#include "session/judge.h"
+#include "session/measure.h"
+#include "session/process_limit.h"
+#include "session/remedy.h"
+#include "session/statement_memory.h"
+#include "session/trim.h"
+#include "settings.h"
+
+#ifndef MAP_ANONYMOUS
+#define MAP_ANONYMOUS MAP_ANON
+#endif
+
+/* What handlers of errors and the beginning of an abort may take. */
+#define RESERVE_BYTES	(8 * 1024 * 1024)
+
+/*
+ * What a process may have more than it has after it has trimmed itself, at
+ * most RESERVE_BYTES above its limit: one that is full at rest could not even
+ * execute what makes it smaller.
+ */
+#define ROOM_BYTES		(256 * 1024)
+
+/*
+ * How far below the limit a process may be whose request of a small size has
+ * failed: a memory context asks malloc(3) for as much at once.
+ */
+#define BLOCK_BYTES		(8 * 1024 * 1024)
+
+/* What the interpreter of a language needs when it begins, amply. */
+#define LANGUAGE_BYTES	(32 * 1024 * 1024)
+
+/* Languages that a session is known to have used. */
+#define KNOWN_LANGUAGES	16
+
+/* Linux takes a soft limit of 0 for none. */
+#define SMALLEST_LIMIT	4096
+
+typedef enum ProcessLimitState
+{
+	LIMIT_NONE,
+	LIMIT_KEPT,
+	LIMIT_LOOSENED,
+	LIMIT_LIFTED
+} ProcessLimitState;
+
+typedef struct ProcessLimit
+{
+	bool		begun;			/* this process has limits, or may have */
+	ProcessLimitState state;
+	rlim_t		original;		/* soft limit that the process began with */
+	int64		base_bytes;		/* the limit, or more if more was there */
+	int64		kept_bytes;		/* the limit and what ROOM_BYTES has added */
+	int64		language_bytes; /* LANGUAGE_BYTES while one may begin, or 0 */
+	int			languages;		/* that were used, known ones below */
+	Oid			known_languages[KNOWN_LANGUAGES];
+	bool		settings_restored;	/* of a parallel worker: the leader's */
+	bool		lifts_at_exit;	/* before temporary tables are dropped */
+	bool		in_callback;	/* an error is being described */
+} ProcessLimit;
+
+static ProcessLimit limit;
+
+/* The event of a command that has failed at the limit, until it is over. */
+typedef struct HitEvent
+{
+	bool		pending;
+	int64		bytes;
+	int64		limit_bytes;
+	int64		context_bytes;
+	char		context[SLOT_NAME_BYTES];
+} HitEvent;
+
+static HitEvent hit_event;
+
+/* What is said of an error at the limit. */
+static char detail_text[2048];
+static char hint_text[1024];
+
+static ErrorContextCallback error_callback;
+static MemoryContextCallback command_callback;
+static bool command_callback_hangs = false;
+static MemoryContextCallback subtransaction_callback;
+static bool subtransaction_callback_hangs = false;
+static MemoryContextCallback block_callback;
+static bool block_callback_hangs = false;
+static emit_log_hook_type previous_emit_log_hook = NULL;
+static needs_fmgr_hook_type previous_needs_fmgr_hook = NULL;
+static object_access_hook_type previous_object_access_hook = NULL;
+
+static void await_end_of_command(void);
+static void trim_if_full(void);
+
+/* ---------------------------------------------------------------------------
+ * The soft limit
+ * ---------------------------------------------------------------------------
+ */
+
+static void
+set_soft_limit(rlim_t soft)
+{
+	struct rlimit rlimit;
+
+	if (getrlimit(RLIMIT_DATA, &rlimit) != 0)
+		return;
+	if (rlimit.rlim_max != RLIM_INFINITY &&
+		(soft == RLIM_INFINITY || soft > rlimit.rlim_max))
+		soft = rlimit.rlim_max;
+	if (rlimit.rlim_cur == soft)
+		return;
+	rlimit.rlim_cur = soft;
+	setrlimit(RLIMIT_DATA, &rlimit);
+}
+
+/* The setting as a soft limit. */
+static rlim_t
+limit_bytes(int kilobytes)
+{
+	return (rlim_t) Max((int64) kilobytes * 1024, SMALLEST_LIMIT);
+}
+
+/* Private writable memory of this process as the kernel counts it, or -1. */
+static int64
+data_bytes_now(void)
+{
+	ProcessMemory memory;
+
+	process_memory_read(MyProcPid, &memory);
+	return memory.data_bytes;
+}
+
+/*
+ * Sets the limit as the setting has it, and what goes with it.
+ */
+static void
+keep_limit(int kilobytes)
+{
+	if (kilobytes < 0)
+	{
+		if (limit.state != LIMIT_NONE)
+			set_soft_limit(limit.original);
+		limit.state = LIMIT_NONE;
+		return;
+	}
+	limit.state = LIMIT_KEPT;
+	set_soft_limit((rlim_t) (limit.language_bytes == 0 ? limit.kept_bytes :
+							 limit.base_bytes + limit.language_bytes));
+}
+
+static void
+set_loosened(void)
+{
+	limit.state = LIMIT_LOOSENED;
+	set_soft_limit((rlim_t) (limit.base_bytes + limit.language_bytes) +
+				   RESERVE_BYTES);
+}
+
+/* An error was raised; see the head of this file. */
+static void
+loosen_limit(void)
+{
+	if (limit.state != LIMIT_KEPT)
+		return;
+	set_loosened();
+	await_end_of_command();
+}
+
+/* A clean-up has begun, and must not fail. */
+static void
+lift_limit(void)
+{
+	if (limit.state != LIMIT_KEPT && limit.state != LIMIT_LOOSENED)
+		return;
+	limit.state = LIMIT_LIFTED;
+	set_soft_limit(RLIM_INFINITY);
+	await_end_of_command();
+}
+
+/* ---------------------------------------------------------------------------
+ * The error
+ * ---------------------------------------------------------------------------
+ */
+
+/*
+ * The size of the request that has failed: the first number of PostgreSQL's
+ * own DETAIL, in any language; 0 if there is none.
+ */
+static int64
+requested_bytes(const char *detail)
+{
+	if (detail == NULL)
+		return 0;
+	detail += strcspn(detail, "0123456789");
+	return strtoll(detail, NULL, 10);
+}
+
+/*
+ * Whether an error of this process was raised since the limit was reached,
+ * and not by the machine, by shared memory, by another server or by RAISE.
+ */
+static bool
+is_at_limit(const ErrorData *edata, int64 data_bytes)
+{
+	if (edata->sqlerrcode != ERRCODE_OUT_OF_MEMORY ||
+		edata->message_id == NULL ||
+		strcmp(edata->message_id, "out of memory") != 0)
+		return false;
+	return data_bytes < 0 ||
+		data_bytes + requested_bytes(edata->detail) + BLOCK_BYTES >
+		(int64) limit_bytes(setting_process_limit);
+}
+
+/*
+ * Whether it is an error of a parallel worker at its limit, who has said all.
+ */
+static bool
+is_workers_error(const ErrorData *edata)
+{
+	return edata->sqlerrcode == ERRCODE_OUT_OF_MEMORY &&
+		edata->message_id == NULL && edata->detail != NULL &&
+		strstr(edata->detail, "pg_session_memory.process_limit") != NULL;
+}
+
+/*
+ * What to do about it, into text: about the statement, if it and what it has
+ * just asked for are more than any category of what the session retains.
+ */
+static const char *
+remedy(const SessionMeasure *measure, int64 requested, char *text)
+{
+	const int64 *bytes = measure->category_bytes;
+	ContextCategory largest = CATEGORY_EXECUTION;
+	int64		most;
+
+	most = requested + bytes[CATEGORY_EXECUTION] +
+		bytes[CATEGORY_TRANSACTION] + bytes[CATEGORY_CURSORS];
+	for (int i = 0; i < CONTEXT_CATEGORY_COUNT; i++)
+	{
+		if (bytes[i] > most)
+		{
+			largest = (ContextCategory) i;
+			most = bytes[i];
+		}
+	}
+	if (largest == CATEGORY_EXECUTION)
+		return "Let the statement handle less at a time, or lower work_mem.";
+	return remedy_text(memory_cause(largest, bytes[largest],
+									measure->cache_free_bytes,
+									measure->of_functions),
+					   0, IsTransactionBlock(), text);
+}
+
+/*
+ * Writes what there is to say to detail_text and hint_text, and keeps what
+ * the event needs.
+ */
+static void
+describe_error(const ErrorData *edata, int64 data_bytes)
+{
+	static SessionMeasure measure;
+	static char largest[LARGEST_WORDS_BYTES];
+	char		what[REMEDY_BYTES];
+	int64		most = (int64) limit_bytes(setting_process_limit);
+	int64		requested = requested_bytes(edata->detail);
+	char		bytes[PRETTY_BYTES];
+	char		process[64] = "";
+	char		id[48] = "";
+
+	session_measure_everything(&measure);
+	if (data_bytes >= 0)
+		snprintf(process, sizeof(process),
+				 "The process holds %s of private memory, ",
+				 pretty_bytes(data_bytes, bytes));
+	if (session_query_id() != 0)
+		snprintf(id, sizeof(id), " Query id " INT64_FORMAT ".",
+				 session_query_id());
+	snprintf(detail_text, sizeof(detail_text),
+			 "%s%s%spg_session_memory.process_limit is %s. Largest: %s contexts.%s",
+			 edata->detail != NULL ? edata->detail : "",
+			 edata->detail != NULL ? " " : "", process,
+			 pretty_bytes(most, bytes),
+			 largest_groups_words(&measure, largest), id);
+	snprintf(hint_text, sizeof(hint_text),
+			 "%s If it does need so much, raise pg_session_memory.process_limit.",
+			 remedy(&measure, requested, what));
+
+	if (!hit_event.pending)
+	{
+		hit_event.pending = true;
+		hit_event.bytes = data_bytes < 0 ? -1 : data_bytes + requested;
+		hit_event.limit_bytes = most;
+		hit_event.context_bytes = measure.bytes;
+		strlcpy(hit_event.context, measure.largest[0].name != NULL ?
+				measure.largest[0].name : "", SLOT_NAME_BYTES);
+	}
+}
+
+/*
+ * Finds out whether an error is the limit's, and counts it.  Where it was
+ * raised by this process, the texts are set and true is returned.
+ */
+static bool
+examine_error(const ErrorData *edata)
+{
+	bool		at_limit = false;
+	int64		data_bytes;
+
+	/*
+	 * An error in here is raised in this very state, and comes here again. In
+	 * a critical section the server is about to go down.
+	 */
+	if (limit.in_callback || CritSectionCount > 0)
+		return false;
+	limit.in_callback = true;
+	data_bytes = data_bytes_now();
+	if (is_workers_error(edata))
+		statement_memory_limited();
+	else if (is_at_limit(edata, data_bytes))
+	{
+		statement_memory_limited();
+		describe_error(edata, data_bytes);
+		at_limit = true;
+	}
+	limit.in_callback = false;
+	return at_limit;
+}
+
+/*
+ * The callback of error_context_stack: a message, of which only the SQLSTATE
+ * can be known, is about to be thrown or written.
+ */
+static void
+message_was_raised(void *arg)
+{
+	int			category = ERRCODE_TO_CATEGORY(geterrcode());
+	MemoryContext caller;
+	ErrorData  *edata;
+
+	if (limit.state == LIMIT_NONE ||
+		category == ERRCODE_SUCCESSFUL_COMPLETION ||
+		category == ERRCODE_WARNING ||
+		category == ERRCODE_NO_DATA)
+		return;
+	loosen_limit();
+	await_end_of_command();
+	if (likely(geterrcode() != ERRCODE_OUT_OF_MEMORY) || limit.in_callback ||
+		CritSectionCount > 0)
+		return;
+
+	caller = MemoryContextSwitchTo(TopMemoryContext);
+	edata = CopyErrorData();
+	MemoryContextSwitchTo(caller);
+	if (edata->elevel >= ERROR && examine_error(edata))
+	{
+		errdetail_internal("%s", detail_text);
+		if (edata->hint == NULL)
+			errhint("%s", hint_text);
+	}
+	FreeErrorData(edata);
+}
+
+/*
+ * emit_log_hook: for errors of which the callback has not heard.
+ */
+static void
+message_is_logged(ErrorData *edata)
+{
+	if (unlikely(limit.state != LIMIT_NONE) && edata->elevel >= ERROR)
+	{
+		bool		was_heard = limit.state != LIMIT_KEPT;
+
+		lift_limit();
+		if (!was_heard && examine_error(edata))
+		{
+			edata->detail = MemoryContextStrdup(edata->assoc_context,
+												detail_text);
+			if (edata->hint == NULL)
+				edata->hint = MemoryContextStrdup(edata->assoc_context,
+												  hint_text);
+		}
+	}
+	if (previous_emit_log_hook)
+		previous_emit_log_hook(edata);
+}
+
+/*
+ * Sees to it that the callback is at the bottom of the stack.  What is above
+ * goes in the course of things, and then ours is the top.
+ */
+static void
+hear_of_errors(void)
+{
+	ErrorContextCallback *bottom = error_context_stack;
+
+	error_callback.callback = message_was_raised;
+	error_callback.arg = NULL;
+	error_callback.previous = NULL;
+	if (bottom == NULL)
+	{
+		error_context_stack = &error_callback;
+		return;
+	}
+	while (bottom != &error_callback && bottom->previous != NULL)
+		bottom = bottom->previous;
+	if (bottom != &error_callback)
+		bottom->previous = &error_callback;
+}
+
+/* ---------------------------------------------------------------------------
+ * When it is over
+ * ---------------------------------------------------------------------------
+ */
+
+static void
+write_event(void)
+{
+	if (!hit_event.pending)
+		return;
+	hit_event.pending = false;
+	event_ring_add(EVENT_LIMITED, hit_event.context, hit_event.bytes,
+				   hit_event.limit_bytes, hit_event.context_bytes);
+}
+
+/* The callback of TopTransactionContext: a block that had failed is over. */
+static void
+end_of_block(void *arg)
+{
+	block_callback_hangs = false;
+	if (limit.state != LIMIT_NONE)
+		keep_limit(setting_process_limit);
+}
+
+/*
+ * A transaction block has failed, and the session must be able to end it.
+ */
+static void
+loosen_for_block(void)
+{
+	set_loosened();
+	if (block_callback_hangs || TopTransactionContext == NULL)
+		return;
+	block_callback.func = end_of_block;
+	MemoryContextRegisterResetCallback(TopTransactionContext,
+									   &block_callback);
+	block_callback_hangs = true;
+}
+
+/*
+ * The callback of MessageContext: the command is over, and what it had is
+ * cleaned up.
+ */
+static void
+end_of_command(void *arg)
+{
+	command_callback_hangs = false;
+	if (unlikely(hit_event.pending) || limit.language_bytes > 0)
+	{
+		write_event();
+		trim_if_full();
+	}
+
+	/* What an interpreter has taken, it keeps. */
+	if (limit.language_bytes > 0)
+		limit.base_bytes = Max(limit.base_bytes,
+							   Min(data_bytes_now(), limit.base_bytes +
+								   limit.language_bytes));
+	limit.in_callback = false;
+	limit.language_bytes = 0;
+	if (IsAbortedTransactionBlockState() && limit.state != LIMIT_NONE)
+		loosen_for_block();
+	else
+		keep_limit(setting_process_limit);
+	if (limit.state != LIMIT_NONE)
+		hear_of_errors();
+}
+
+/*
+ * What fills the process after the command may well be its catalog caches,
+ * and then even a statement that would empty them finds no memory.
+ */
+static void
+trim_if_full(void)
+{
+	int64		most = (int64) limit_bytes(setting_process_limit);
+
+	if (setting_process_limit < 0)
+		return;
+	if (data_bytes_now() > most - most / 8)
+		session_trim_request_own();
+}
+
+static void
+await_end_of_command(void)
+{
+	/* Background workers have none, and end with their first error. */
+	if (MessageContext == NULL || command_callback_hangs)
+		return;
+	command_callback.func = end_of_command;
+	MemoryContextRegisterResetCallback(MessageContext, &command_callback);
+	command_callback_hangs = true;
+}
+
+/*
+ * The callback of an aborted subtransaction's context.  If its error was
+ * caught, the statement goes on, and must be limited.  If not, interrupts are
+ * held off for the clean-up of the whole transaction, which goes on.
+ */
+static void
+end_of_subtransaction(void *arg)
+{
+	subtransaction_callback_hangs = false;
+	if (limit.state != LIMIT_NONE && InterruptHoldoffCount == 0)
+		keep_limit(setting_process_limit);
+}
+
+/* A callback of before_shmem_exit. */
+static void
+lift_at_exit(int code, Datum arg)
+{
+	lift_limit();
+}
+
+void
+process_limit_end_of_command(void)
+{
+	Oid			temporary;
+	Oid			toast;
+
+	if (likely(limit.state == LIMIT_NONE) || limit.lifts_at_exit)
+		return;
+
+	/*
+	 * PostgreSQL registers its callback that drops the session's temporary
+	 * tables when their schema is made.  Ours is called before that if it is
+	 * registered after it.
+	 */
+	GetTempNamespaceState(&temporary, &toast);
+	if (!OidIsValid(temporary))
+		return;
+	limit.lifts_at_exit = true;
+	before_shmem_exit(lift_at_exit, (Datum) 0);
+}
+
+static void
+subtransaction_event(SubXactEvent event, SubTransactionId mine,
+					 SubTransactionId parent, void *arg)
+{
+	if (likely(limit.state == LIMIT_NONE))
+		return;
+	if (event == SUBXACT_EVENT_START_SUB)
+	{
+		/* Nobody begins one in a clean-up, so that is over. */
+		if (limit.state != LIMIT_KEPT)
+			keep_limit(setting_process_limit);
+	}
+	else if (event == SUBXACT_EVENT_ABORT_SUB)
+	{
+		lift_limit();
+		if (!subtransaction_callback_hangs)
+		{
+			subtransaction_callback.func = end_of_subtransaction;
+			MemoryContextRegisterResetCallback(CurTransactionContext,
+											   &subtransaction_callback);
+			subtransaction_callback_hangs = true;
+		}
+	}
+}
+
+void
+process_limit_loosen(void)
+{
+	loosen_limit();
+}
+
+void
+process_limit_keep(void)
+{
+	if (limit.state != LIMIT_LOOSENED)
+		return;
+	limit.kept_bytes = Max(limit.kept_bytes,
+						   Min(data_bytes_now() + ROOM_BYTES,
+							   limit.base_bytes + RESERVE_BYTES));
+	keep_limit(setting_process_limit);
+}
+
+void
+process_limit_abort(void)
+{
+	lift_limit();
+	/* A parallel worker has no other moment. */
+	if (unlikely(hit_event.pending) && MessageContext == NULL)
+		write_event();
+}
+
+/* ---------------------------------------------------------------------------
+ * Languages
+ * ---------------------------------------------------------------------------
+ */
+
+/*
+ * The language by which a function is executed, if it is one that may have an
+ * interpreter: not one of PostgreSQL's own.  A language's handler for DO is
+ * taken for a language.
+ */
+static Oid
+language_of_function(Oid function)
+{
+	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+	Form_pg_proc procedure;
+	Oid			language;
+
+	if (!HeapTupleIsValid(tuple))
+		return InvalidOid;
+	procedure = (Form_pg_proc) GETSTRUCT(tuple);
+	language = procedure->prolang;
+	if (language == ClanguageId && procedure->prorettype == VOIDOID &&
+		procedure->pronargs == 1 &&
+		procedure->proargtypes.values[0] == INTERNALOID)
+		language = function;
+	ReleaseSysCache(tuple);
+	return language < FirstNormalObjectId ? InvalidOid : language;
+}
+
+/*
+ * A function is about to be called, and its language's library loaded.
+ */
+static void
+function_is_used(Oid function)
+{
+	Oid			language;
+
+	if (limit.state != LIMIT_KEPT || function < FirstNormalObjectId)
+		return;
+	language = language_of_function(function);
+	if (!OidIsValid(language))
+		return;
+	for (int i = 0; i < Min(limit.languages, KNOWN_LANGUAGES); i++)
+	{
+		if (limit.known_languages[i] == language)
+			return;
+	}
+	limit.known_languages[limit.languages++ % KNOWN_LANGUAGES] = language;
+	limit.base_bytes = Max(limit.base_bytes, data_bytes_now());
+	limit.language_bytes = LANGUAGE_BYTES;
+	keep_limit(setting_process_limit);
+	await_end_of_command();
+}
+
+/* needs_fmgr_hook: triggers, and DO. */
+static bool
+function_is_looked_up(Oid function)
+{
+	function_is_used(function);
+	return previous_needs_fmgr_hook && previous_needs_fmgr_hook(function);
+}
+
+/* object_access_hook: functions in queries, of SECURITY DEFINER, too. */
+static void
+object_is_used(ObjectAccessType access, Oid class, Oid object, int part,
+			   void *arg)
+{
+	if (access == OAT_FUNCTION_EXECUTE)
+		function_is_used(object);
+	if (previous_object_access_hook)
+		previous_object_access_hook(access, class, object, part, arg);
+}
+
+/* ---------------------------------------------------------------------------
+ * Its beginning, and the setting
+ * ---------------------------------------------------------------------------
+ */
+
+/*
+ * Installs the hooks that find languages, which each call of a function pays
+ * for: where there is a limit.
+ */
+static void
+watch_languages(void)
+{
+	static bool watches = false;
+
+	if (watches)
+		return;
+	watches = true;
+	previous_needs_fmgr_hook = needs_fmgr_hook;
+	needs_fmgr_hook = function_is_looked_up;
+	previous_object_access_hook = object_access_hook;
+	object_access_hook = object_is_used;
+}
+
+/*
+ * Makes the limit of a process that has begun be as the setting says.
+ */
+static void
+apply_setting(int kilobytes)
+{
+	if (kilobytes >= 0)
+	{
+		watch_languages();
+		limit.kept_bytes = (int64) limit_bytes(kilobytes);
+		limit.base_bytes = Max(limit.kept_bytes, data_bytes_now());
+		hear_of_errors();
+		await_end_of_command();
+	}
+	if (limit.state != LIMIT_LOOSENED && limit.state != LIMIT_LIFTED)
+		keep_limit(kilobytes);
+}
+
+bool
+process_limit_begin(void)
+{
+	struct rlimit rlimit;
+
+	if (!IsUnderPostmaster || (!pgsm_is_session() && !IsParallelWorker()))
+		return true;
+	if (IsParallelWorker() && !limit.settings_restored)
+	{
+		limit.settings_restored = true;
+		return false;
+	}
+	if (getrlimit(RLIMIT_DATA, &rlimit) != 0)
+		return true;
+	limit.original = rlimit.rlim_cur;
+	limit.begun = true;
+	if (setting_process_limit >= 0)
+		apply_setting(setting_process_limit);
+	return true;
+}
+
+void
+process_limit_assign(int kilobytes, void *extra)
+{
+	if (!limit.begun)
+		return;
+
+	/*
+	 * The end of a transaction, which holds interrupts off and may bring a
+	 * limit back, is left to end first.
+	 */
+	if (kilobytes >= 0 && limit.state == LIMIT_NONE &&
+		InterruptHoldoffCount > 0 && MessageContext != NULL)
+		limit.state = LIMIT_LIFTED;
+	apply_setting(kilobytes);
+}
+
+/*
+ * Whether the kernel keeps to RLIMIT_DATA for all private memory, and not
+ * just for what sbrk(2) gives: tried, since versions do not tell.
+ */
+static bool
+limit_is_enforced(void)
+{
+	struct rlimit rlimit;
+	struct rlimit small;
+	sigset_t	all;
+	sigset_t	before;
+	void	   *memory;
+
+	if (getrlimit(RLIMIT_DATA, &rlimit) != 0)
+		return false;
+	small = rlimit;
+	small.rlim_cur = SMALLEST_LIMIT;
+
+	/* A signal's handler must not find that limit. */
+	sigfillset(&all);
+	sigprocmask(SIG_BLOCK, &all, &before);
+	memory = MAP_FAILED;
+	if (setrlimit(RLIMIT_DATA, &small) == 0)
+	{
+		memory = mmap(NULL, 16 * SMALLEST_LIMIT, PROT_READ | PROT_WRITE,
+					  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		setrlimit(RLIMIT_DATA, &rlimit);
+	}
+	else
+		small.rlim_cur = rlimit.rlim_cur;
+	sigprocmask(SIG_SETMASK, &before, NULL);
+
+	if (memory != MAP_FAILED)
+		munmap(memory, 16 * SMALLEST_LIMIT);
+	return memory == MAP_FAILED && small.rlim_cur == SMALLEST_LIMIT;
+}
+
+bool
+process_limit_check(int *kilobytes, void **extra, GucSource source)
+{
+	struct rlimit rlimit;
+	int64		data_bytes;
+	char		bytes[PRETTY_BYTES];
+
+	/*
+	 * Who sets it hears of it: a session, by SET or ALTER ROLE, or the log,
+	 * when the server starts or its value has changed with a reload.
+	 */
+	if (*kilobytes < 0 || IsParallelWorker() ||
+		!(source == PGC_S_SESSION || source == PGC_S_TEST ||
+		  (source <= PGC_S_GLOBAL && PostmasterPid == MyProcPid &&
+		   *kilobytes != setting_process_limit)))
+		return true;
+
+	if (!limit_is_enforced())
+		ereport(WARNING,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("pg_session_memory.process_limit has no effect here"),
+				 errdetail("This operating system does not limit all private memory by RLIMIT_DATA. Linux does, from 4.7 on.")));
+	else if (getrlimit(RLIMIT_DATA, &rlimit) == 0 &&
+			 rlimit.rlim_max != RLIM_INFINITY &&
+			 rlimit.rlim_max < limit_bytes(*kilobytes))
+		ereport(WARNING,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("pg_session_memory.process_limit is above the hard limit of the operating system"),
+				 errdetail("The hard limit is %s, and that is what counts.",
+						   pretty_bytes(rlimit.rlim_max, bytes)),
+				 errhint("Raise it where the server is started: ulimit -d, or LimitDATA of its systemd unit.")));
+
+	if (source == PGC_S_SESSION)
+	{
+		data_bytes = data_bytes_now();
+		if (data_bytes > (int64) limit_bytes(*kilobytes))
+			ereport(NOTICE,
+					(errmsg("the process holds %s already, more than pg_session_memory.process_limit",
+							pretty_bytes(data_bytes, bytes)),
+					 errdetail("It keeps what it has, and can get no more.")));
+	}
+	return true;
+}
+
+void
+process_limit_warn_jit(void)
+{
+	char		path[MAXPGPATH];
+
+	if (setting_process_limit < 0 || !jit_enabled)
+		return;
+	snprintf(path, sizeof(path), "%s/%s%s", pkglib_path, jit_provider,
+			 DLSUFFIX);
+	if (access(path, R_OK) != 0)
+		return;
+	ereport(WARNING,
+			(errmsg("pg_session_memory.process_limit is set and jit is on"),
+			 errdetail("A session that reaches its limit while it compiles an expression ends, since LLVM cannot do without memory."),
+			 errhint("Set jit to off, for the server or for the roles that are limited.")));
+}
+
+void
+process_limit_init(void)
+{
+	RegisterSubXactCallback(subtransaction_event, NULL);
+	previous_emit_log_hook = emit_log_hook;
+	emit_log_hook = message_is_logged;
+}

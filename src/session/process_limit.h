@@ -1,0 +1,57 @@
+/*-------------------------------------------------------------------------
+ *
+ * process_limit.h
+ *	  The private memory that a session's process may have.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PGSM_PROCESS_LIMIT_H
+#define PGSM_PROCESS_LIMIT_H
+
+#include "utils/guc.h"
+
+/* At the library's start: the hook and callbacks of the limit. */
+extern void process_limit_init(void);
+
+/*
+ * Warns in the log where the server's own setting meets JIT compilation,
+ * which ends sessions that get no memory.  In the postmaster, at its start.
+ */
+extern void process_limit_warn_jit(void);
+
+/*
+ * The setting's hooks.  The first tells who sets it, by WARNING and NOTICE,
+ * what will not be as expected; any value is good.  The second moves the
+ * limit of a process that has begun to have one; no error.
+ */
+extern bool process_limit_check(int *kilobytes, void **extra,
+								GucSource source);
+extern void process_limit_assign(int kilobytes, void *extra);
+
+/*
+ * The first transaction that this process sees is over, so its settings are
+ * known: from here on the limit counts, if this is a process that has one.
+ * Returns false if it is to be told of the next transaction, too: in parallel
+ * workers, which load their leader's libraries and settings in the second.
+ * Transaction callback; raises no error.
+ */
+extern bool process_limit_begin(void);
+
+/*
+ * For something short that must not fail: lets the process have some memory
+ * more, and no more again.  Any context outside of signal handlers; no error.
+ */
+extern void process_limit_loosen(void);
+extern void process_limit_keep(void);
+
+/*
+ * A transaction has ended, and its command: sees to it that temporary tables
+ * can be dropped when the session ends.  Callback of MessageContext; no error,
+ * except FATAL from before_shmem_exit's table overflow.
+ */
+extern void process_limit_end_of_command(void);
+
+/* A transaction is being aborted.  Transaction callback; no error. */
+extern void process_limit_abort(void);
+
+#endif							/* PGSM_PROCESS_LIMIT_H */
