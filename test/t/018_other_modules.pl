@@ -151,7 +151,7 @@ is($client->query('SHOW server_version_num')->[1]{columns}[0],
 	150007, 'catch-up: of an older release')
   if $node->pg_version < 17;
 $client->query('SET pg_session_memory.trim_when_idle = on');
-$client->query('SET pg_session_memory.trim_threshold = 0');
+$client->query("SET pg_session_memory.trim_threshold = '64kB'");
 $client->query('SET misbehaving.leave_context = on');
 my $before;
 foreach my $round (1 .. 6)
