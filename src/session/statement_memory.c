@@ -339,8 +339,8 @@ statement_memory_begin_plan(int64 queryid)
 	if (is_off())
 		return;
 
-	/* A rule makes several queries of one, which are planned first. */
-	if (unlikely(current->state == EXECUTION_PLANS &&
+	/* A rule makes several queries of one, which one command plans first. */
+	if (unlikely(current->state == EXECUTION_PLANS && current->is_of_command &&
 				 current->memory.queryid == queryid))
 		high_water_mark_begin();
 	else
@@ -437,8 +437,9 @@ end_nested(QueryDesc *queryDesc, int level)
 	news.peak_bytes = -1;
 	news.at = GetCurrentTimestamp();
 	news.query = queryDesc->sourceText;
-	news.query_length = cut_text(&news.query, stmt->stmt_location,
-								 stmt->stmt_len);
+	if (news.query != NULL)
+		news.query_length = cut_text(&news.query, stmt->stmt_location,
+									 stmt->stmt_len);
 	statement_table_add(&key, &news);
 }
 
