@@ -1,4 +1,4 @@
--- Jobs of pg_cron: alerts, a history, and trimming of idle sessions.
+-- Jobs of pg_cron: alerts, a long history, and trimming of idle sessions.
 --
 --     psql -d postgres -f cron.sql
 --
@@ -7,8 +7,17 @@
 -- extensions created there; the jobs see the sessions of all databases.  Makes
 -- the schema session_memory:
 --
---     session_memory.alert        each time that a session was over a threshold
---     session_memory.history      the view pg_session_memory, each minute
+--     session_memory.alert             each time that a session was over a
+--                                      threshold
+--     session_memory.history           samples of the server's memory, for
+--     session_memory.history_sessions  longer than the recorder's file has
+--                                      them, and the largest sessions of each
+--
+-- The last two are stored out of the views pg_session_memory_history and
+-- pg_session_memory_history_sessions.  The recorder's file holds some hours,
+-- fewer while memory is short: with a larger pg_session_memory.record_size no
+-- hour has a gap.  With the default record_interval, a sample each ten seconds,
+-- the tables take some tens of MB a day.
 --
 -- Who listens is told of new alerts:
 --
@@ -57,10 +66,26 @@ CREATE UNIQUE INDEX IF NOT EXISTS alert_once ON session_memory.alert
     (pid, kind, context, since) NULLS NOT DISTINCT;
 CREATE INDEX IF NOT EXISTS alert_at ON session_memory.alert (at);
 
+-- Without before_restart, which does not stay true or false: what was before a
+-- restart lies before the next sample whose reason is start.
 CREATE TABLE IF NOT EXISTS session_memory.history AS
-SELECT now() AS at, * FROM pg_session_memory WITH NO DATA;
+SELECT at, reason, available_bytes, total_bytes, anon_bytes, sessions, active,
+    largest_pid, largest_bytes, catalog_cache_bytes, cached_plan_bytes,
+    function_bytes, cursor_bytes, transaction_bytes, execution_bytes,
+    temp_table_bytes, replication_bytes, base_bytes, other_bytes, oom_kills
+FROM pg_session_memory_history WITH NO DATA;
 
-CREATE INDEX IF NOT EXISTS history_at ON session_memory.history (at);
+CREATE TABLE IF NOT EXISTS session_memory.history_sessions AS
+SELECT at, pid, backend_start, backend_type, usename, datname,
+    application_name, state, query_id, query, anon_bytes, context_bytes,
+    catalog_cache_bytes, cached_plan_bytes, function_bytes, cursor_bytes,
+    transaction_bytes, execution_bytes, temp_table_bytes, replication_bytes,
+    base_bytes, other_bytes, largest_context, largest_context_bytes, leader_pid
+FROM pg_session_memory_history_sessions WITH NO DATA;
+
+CREATE UNIQUE INDEX IF NOT EXISTS history_once ON session_memory.history (at);
+CREATE UNIQUE INDEX IF NOT EXISTS history_sessions_once
+    ON session_memory.history_sessions (at, pid);
 
 -- A row, and a notification, for each session and threshold that is new since
 -- the last time; those that go on have last_seen and bytes brought up to date.
@@ -85,11 +110,30 @@ BEGIN ATOMIC
     DELETE FROM session_memory.alert WHERE last_seen < now() - keep;
 END;
 
+-- What the recorder has and the tables do not.  The indexes tell, not the time
+-- of the last one stored: the clock can be set back.
 CREATE OR REPLACE FUNCTION session_memory.store_history(keep interval)
 RETURNS void LANGUAGE sql
 BEGIN ATOMIC
-    INSERT INTO session_memory.history SELECT now(), * FROM pg_session_memory;
+    INSERT INTO session_memory.history
+    SELECT at, reason, available_bytes, total_bytes, anon_bytes, sessions,
+        active, largest_pid, largest_bytes, catalog_cache_bytes,
+        cached_plan_bytes, function_bytes, cursor_bytes, transaction_bytes,
+        execution_bytes, temp_table_bytes, replication_bytes, base_bytes,
+        other_bytes, oom_kills
+    FROM pg_session_memory_history WHERE at >= now() - keep
+    ON CONFLICT DO NOTHING;
+    INSERT INTO session_memory.history_sessions
+    SELECT at, pid, backend_start, backend_type, usename, datname,
+        application_name, state, query_id, query, anon_bytes, context_bytes,
+        catalog_cache_bytes, cached_plan_bytes, function_bytes, cursor_bytes,
+        transaction_bytes, execution_bytes, temp_table_bytes,
+        replication_bytes, base_bytes, other_bytes, largest_context,
+        largest_context_bytes, leader_pid
+    FROM pg_session_memory_history_sessions WHERE at >= now() - keep
+    ON CONFLICT DO NOTHING;
     DELETE FROM session_memory.history WHERE at < now() - keep;
+    DELETE FROM session_memory.history_sessions WHERE at < now() - keep;
 END;
 
 -- Asks sessions that have been idle for so long, are that large, and have
@@ -112,8 +156,8 @@ END;
 
 SELECT cron.schedule('session memory: alerts', '* * * * *',
     $$SELECT session_memory.store_alerts(keep => '90 days')$$);
-SELECT cron.schedule('session memory: history', '* * * * *',
-    $$SELECT session_memory.store_history(keep => '7 days')$$);
+SELECT cron.schedule('session memory: history', '0 * * * *',
+    $$SELECT session_memory.store_history(keep => '90 days')$$);
 SELECT cron.schedule('session memory: trim', '* * * * *',
     $$SELECT session_memory.trim_idle(idle => '5 minutes', anon_bytes => 32000000)$$);
 

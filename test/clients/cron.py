@@ -2,10 +2,10 @@
 
 The very file is run, and what it schedules is left to pg_cron: after the next
 full minute the table has the bloated session, a listener knows of it, the
-history has every session, and an idle session has been trimmed.  What else the
-jobs have to do, their commands are asked for here, without waiting for more
-minutes.  All the time the role has a search_path that leads nowhere, and the
-extension lies in a schema of its own.
+history has the recorder's samples, and an idle session has been trimmed.  What
+else the jobs have to do, their commands are asked for here, without waiting
+for more minutes; the server crashes in between.  All the time the role has a
+search_path that leads nowhere, and the extension lies in a schema of its own.
 
 Debian packages: python3-psycopg2, postgresql-MAJOR-cron.
 Preloaded: pg_cron.
@@ -15,6 +15,7 @@ Runs beside the others.
 import json
 import os
 import select
+import subprocess
 
 import psycopg2
 
@@ -24,6 +25,8 @@ from server import (BLOAT, LEAVE_FREE, connect, query, readme_query, run_file,
 
 ROLE = "pooled"
 LARGE = 32000000        # bytes from which on the file's job trims
+HISTORY = "history", "history_sessions"
+KEY = {"history": "h.at", "history_sessions": "h.at, h.pid"}
 
 
 def missing():
@@ -61,6 +64,48 @@ def notifications(connection):
     return found
 
 
+def rows_of(table):
+    """How many a table has, and how many of them are there twice."""
+    return query(f"SELECT count(*), count(*) - count(DISTINCT ({KEY[table]})) "
+                 f"FROM session_memory.{table} h")[0]
+
+
+def left_out(table):
+    """How many that the recorder had when the server started are not there."""
+    return query(
+        f"SELECT count(*) FROM tools.pg_session_memory_{table} v "
+        "WHERE before_restart AND NOT EXISTS (SELECT FROM "
+        f"session_memory.{table} h WHERE ({KEY[table]}) = "
+        f"({KEY[table].replace('h.', 'v.')}))")[0][0]
+
+
+def crash():
+    """The history over a crash of the server, and when it is stored twice."""
+    run_job("history")
+    before = {table: rows_of(table) for table in HISTORY}
+    directory = query("SHOW data_directory")[0][0]
+    # Some samples that no job has stored yet
+    samples = "SELECT count(*) FROM tools.pg_session_memory_history"
+    count = query(samples)[0][0]
+    ok("the recorder goes on",
+       wait_until(lambda: query(samples)[0][0] >= count + 2))
+    # Its output would hold a pipe open for as long as the server runs.
+    subprocess.run(["pg_ctl", "-s", "-w", "-D", directory, "-m", "immediate",
+                    "-l", os.path.join(directory, "restart.log"), "restart"],
+                   stdin=subprocess.DEVNULL, check=True)
+    run_job("history")
+    for table in HISTORY:
+        rows, twice = rows_of(table)
+        ok(f"{table}: after a crash there is more than before",
+           rows > before[table][0], f"{rows} after {before[table][0]}")
+        equal(f"{table}: and nothing twice", twice, 0)
+        equal(f"{table}: all of before the crash is there", left_out(table), 0)
+    run_job("history")
+    for table in HISTORY:
+        equal(f"{table}: nothing twice when it is stored again",
+              rows_of(table)[1], 0)
+
+
 def main():
     missing()
     query(f"""
@@ -68,18 +113,20 @@ def main():
         ALTER ROLE {ROLE} SET pg_session_memory.context_threshold = '8MB';
         ALTER ROLE {ROLE} SET pg_session_memory.max_overhead = 100;
         ALTER ROLE postgres SET search_path = nowhere""")
+    query("ALTER SYSTEM SET pg_session_memory.record_interval = '1s'")
+    query("SELECT pg_reload_conf()")
     for time in "first", "second":
         status, output = run_file("cron.sql")
         ok(f"cron.sql runs a {time} time", status == 0, output)
-    equal("it schedules three jobs, each minute", query(
+    equal("it schedules three jobs, each minute or hour", query(
         "SELECT jobname, schedule FROM cron.job ORDER BY jobname"),
         [("session memory: alerts", "* * * * *"),
-         ("session memory: history", "* * * * *"),
+         ("session memory: history", "0 * * * *"),
          ("session memory: trim", "* * * * *")])
-    # By way of this server's socket; trimming at once what is idle, or we
-    # would have to wait as long; and not before all is there that is to be
-    # found.
-    query(f"UPDATE cron.job SET active = false, "
+    # By way of this server's socket; trimming at once what is idle, and not
+    # in the next hour, or we would have to wait as long; and not before all is
+    # there that is to be found.
+    query(f"UPDATE cron.job SET active = false, schedule = '* * * * *', "
           f"nodename = '{os.environ['PGHOST']}', "
           "command = replace(command, '5 minutes', '0 seconds')")
 
@@ -99,8 +146,15 @@ def main():
         f"tools.pg_session_memory WHERE pid = {pid}"
     before = query(of_large)[0][0]
     ok("a session is large", before >= LARGE, f"{before} bytes")
-    query("INSERT INTO session_memory.history (at, pid) VALUES "
-          "(now() - interval '8 days', 1), (now() - interval '6 days', 2)")
+
+    def seen_active():
+        large.cursor().execute("SELECT pg_sleep(1.5)")
+        return query("SELECT 1 FROM tools.pg_session_memory_history_sessions "
+                     f"WHERE pid = {pid} AND state = 'active'")
+    ok("the recorder sees it work", wait_until(seen_active))
+    for table in HISTORY:
+        query(f"INSERT INTO session_memory.{table} (at) VALUES "
+              "(now() - interval '91 days'), (now() - interval '89 days')")
     query("INSERT INTO session_memory.alert (last_seen, pid) VALUES "
           "(now() - interval '91 days', 1), (now() - interval '89 days', 2)")
 
@@ -129,23 +183,28 @@ def main():
     equal("an old alert is forgotten, one that is not is kept", query(
         "SELECT pid FROM session_memory.alert WHERE at IS NULL"), [(2,)])
 
-    sessions = query(
-        "SELECT application_name, count(*), bool_and(context_bytes > 0), "
-        "max(status) FROM session_memory.history WHERE application_name IN "
-        "('bloated', 'healthy', 'large') GROUP BY 1 ORDER BY 1")
-    equal("the history has each session with its figures",
-          [(name, figures, status) for name, _, figures, status in sessions],
-          [("bloated", True, "bloated"), ("healthy", True, "ok"),
-           ("large", True, "ok")])
+    equal("the history has the samples, and large's figures", query(
+        "SELECT count(*) > 1, count(DISTINCT reason) > 1, "
+        "bool_and(largest_bytes BETWEEN 1 AND anon_bytes), "
+        f"(SELECT bool_and(anon_bytes >= {LARGE} AND context_bytes > 0 "
+        "AND usename = 'postgres') FROM session_memory.history_sessions "
+        f"WHERE pid = {pid}) "
+        "FROM session_memory.history WHERE reason IS NOT NULL"),
+        [(True, True, True, True)])
     equal("the README's query of alerts shows it", [
         (row[2:6]) for row in query(readme_query("session_memory.alert"))
         if row[0]], [(bloated.get_backend_pid(), ROLE, "bloated", "context")])
     ok("the README's query of the history shows figures", any(
-        row[1] and row[2] > row[3] > 0
-        for row in query(readme_query("session_memory.history")) if row[1]))
-    equal("rows of 8 days ago are gone, of 6 days are not", query(
-        "SELECT pid FROM session_memory.history "
-        "WHERE at < now() - interval '1 day'"), [(2,)])
+        row[1] > 0 and row[2] >= row[3] >= LARGE
+        for row in query(readme_query("session_memory.history ")) if row[1]))
+    ok("the README's query of its sessions shows figures", any(
+        row[1] == "postgres" and row[2] > 0 and row[3] >= LARGE
+        for row in query(readme_query("session_memory.history_sessions"))))
+    for table in HISTORY:
+        equal(f"{table}: rows of 91 days ago are gone, of 89 days are not",
+              query("SELECT min(at) BETWEEN now() - interval '90 days' "
+                    "AND now() - interval '88 days' "
+                    f"FROM session_memory.{table}"), [(True,)])
 
     def trimmed():
         row = query(of_large)[0]
@@ -194,6 +253,7 @@ def main():
 
     for connection in listener, bloated, healthy, large:
         connection.close()
+    crash()
     finish()
 
 
