@@ -84,11 +84,11 @@ OBJS = \
 	src/session/tell.o \
 	src/session/trim.o \
 	src/session/watch.o \
+	src/session/watched.o \
 	src/watcher/environment.o \
 	src/watcher/processes.o \
 	src/watcher/recorder.o \
 	src/watcher/server_memory.o \
-	src/watcher/watched.o \
 	src/watcher/watcher.o
 PG_CPPFLAGS = -I$(srcdir)/src
 PGFILEDESC = "pg_session_memory - memory of every session, from SQL"

@@ -269,7 +269,8 @@ CREATE FUNCTION pg_session_memory_get_statements(
     OUT max_left_bytes bigint,
     OUT limited bigint,
     OUT max_at timestamptz,
-    OUT query text)
+    OUT query text,
+    OUT sampled bigint)
 RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'pg_session_memory_get_statements'
 LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 1000;
@@ -302,7 +303,7 @@ COMMENT ON COLUMN pg_session_memory_statements.max_exec_bytes IS
 COMMENT ON COLUMN pg_session_memory_statements.mean_exec_bytes IS
 'mean of that';
 COMMENT ON COLUMN pg_session_memory_statements.max_peak_bytes IS
-'most that the process had more than before, at its peak; NULL: nested statements, those that took less than a millisecond, and where the kernel does not tell';
+'most that the process had more than before, at its peak; NULL: nested statements, those that took less than a millisecond, and where the kernel does not tell and the watcher has not seen it';
 COMMENT ON COLUMN pg_session_memory_statements.mean_peak_bytes IS
 'mean of that, of the executions that were looked at';
 COMMENT ON COLUMN pg_session_memory_statements.max_worker_bytes IS
@@ -317,6 +318,8 @@ COMMENT ON COLUMN pg_session_memory_statements.max_at IS
 'end of the execution that took most';
 COMMENT ON COLUMN pg_session_memory_statements.query IS
 'text of that execution, its first kB';
+COMMENT ON COLUMN pg_session_memory_statements.sampled IS
+'executions whose peak is the most that the watcher saw each watch_interval, for the kernel does not tell it: at least so much; 0 where it does';
 
 GRANT SELECT ON pg_session_memory_statements TO PUBLIC;
 

@@ -28,8 +28,8 @@
 #include "session/slot.h"
 #include "session/statement_table.h"
 #include "session/watch.h"
+#include "session/watched.h"
 #include "settings.h"
-#include "watcher/watched.h"
 #include "watcher/watcher.h"
 
 PG_MODULE_MAGIC;

@@ -24,9 +24,9 @@
 #include "functions/foreign_text.h"
 #include "functions/permission.h"
 #include "functions/tuple_writer.h"
+#include "session/watched.h"
 #include "settings.h"
 #include "watcher/recorder.h"
-#include "watcher/watched.h"
 #include "watcher/watcher.h"
 
 PG_FUNCTION_INFO_V1(pg_session_memory_get_history);

@@ -25,8 +25,8 @@
 #include "reading/process_memory.h"
 #include "reading/server_process.h"
 #include "session/slot.h"
+#include "session/watched.h"
 #include "settings.h"
-#include "watcher/watched.h"
 
 PG_FUNCTION_INFO_V1(pg_session_memory_measure);
 

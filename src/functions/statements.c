@@ -25,7 +25,7 @@ PG_FUNCTION_INFO_V1(pg_session_memory_get_statements);
 PG_FUNCTION_INFO_V1(pg_session_memory_reset_statements);
 PG_FUNCTION_INFO_V1(pg_session_memory_last_statement);
 
-#define STATEMENTS_COLUMNS		17
+#define STATEMENTS_COLUMNS		18
 #define LAST_STATEMENT_COLUMNS	6
 
 /* Rows that are copied at a time. */
@@ -70,6 +70,7 @@ put_row(const StatementRow *row, ReturnSetInfo *rsinfo)
 	if (!nulls[16])
 		values[16] = PointerGetDatum(text_of_foreign(counters->query,
 													 strlen(counters->query)));
+	values[17] = Int64GetDatum(counters->sampled);
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 }
 

@@ -10,7 +10,9 @@
  * - peak: what the process had more at its peak (high_water_mark.c).  That
  *	 knows of everything, but takes some microseconds, so only statements of
  *	 LOOK_AFTER and more are looked at.  It is what the process had to get from
- *	 the system: memory that malloc still had is not in it.
+ *	 the system: memory that malloc still had is not in it.  Where the kernel
+ *	 does not tell, it is the most that the watcher has seen, if it has looked
+ *	 while the statement ran: less than the truth, and marked as sampled.
  *
  * So a statement took the larger of plan + exec and peak, and beside that what
  * its parallel workers took, which tell it to their leader at their end.
@@ -59,6 +61,7 @@
 #include "session/statement_memory.h"
 #include "session/statement_report.h"
 #include "session/statement_table.h"
+#include "session/watched.h"
 
 /* Statements that take less time are not looked at for their peak, */
 #define LOOK_AFTER		INT64CONST(1000)	/* microseconds */
@@ -192,6 +195,7 @@ count_current(const char *text, int length, TimestampTz now)
 	news.exec_bytes = told->exec_bytes < 0 ? memory->exec_bytes : -1;
 	news.peak_bytes = memory->peak_bytes;
 	news.peak_again = told->peak_bytes >= 0;
+	news.sampled = memory->peak_is_sampled && !told->peak_is_sampled;
 	news.worker_bytes = memory->worker_bytes;
 	news.left_bytes = memory->left_bytes - told->left_bytes;
 	news.took_bytes = all_bytes(memory);
@@ -202,6 +206,28 @@ count_current(const char *text, int length, TimestampTz now)
 	current->is_counted = true;
 	current->is_limited = false;
 	*told = *memory;
+}
+
+/*
+ * The most that the watcher has seen while the current statement ran; -1 if it
+ * has seen nothing.  The watcher tells statements apart by the time at which
+ * the client sent them.  Of several that were sent in one text, what it saw is
+ * taken for the first that asks, and is not known of the others.
+ */
+static pg_noinline int64
+sampled_peak(void)
+{
+	static TimestampTz taken = 0;	/* of the text that was asked about last */
+	TimestampTz sent = GetCurrentStatementStartTimestamp();
+	WatchedProcess watched;
+	int			slot = pgsm_my_process_slot();
+
+	if (slot < 0 || (sent == taken && !current->memory.peak_is_sampled) ||
+		!watched_read(slot, MyProcPid, MyStartTimestamp, sent, &watched))
+		return -1;
+	taken = sent;
+	current->memory.peak_is_sampled = true;
+	return watched.statement_peak_bytes;
 }
 
 /*
@@ -224,8 +250,13 @@ look(void)
 		}
 	}
 	else
-		current->memory.peak_bytes = Max(current->memory.peak_bytes,
-										 high_water_mark_bytes());
+	{
+		int64		peak = high_water_mark_bytes();
+
+		if (unlikely(peak < 0))
+			peak = sampled_peak();
+		current->memory.peak_bytes = Max(current->memory.peak_bytes, peak);
+	}
 	current->memory.worker_bytes += statement_table_take_workers();
 	return now;
 }

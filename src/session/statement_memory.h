@@ -21,6 +21,7 @@ typedef struct StatementMemory
 	int64		worker_bytes;	/* of parallel workers' processes, summed */
 	int64		left_bytes;		/* retained more than before; can be below 0 */
 	bool		left_is_known;
+	bool		peak_is_sampled;	/* as the watcher saw it */
 } StatementMemory;
 
 /*

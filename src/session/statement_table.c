@@ -223,6 +223,8 @@ add_news(StatementEntry *entry, const StatementNews *news)
 		counters->calls++;
 	if (news->limited)
 		counters->limited++;
+	if (news->sampled)
+		counters->sampled++;
 	if (news->is_call)
 		entry->usage += Max(news->took_bytes, 0) / (1024.0 * 1024.0);
 	add_figure(&counters->plan, news->plan_bytes, false);

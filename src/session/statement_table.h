@@ -40,6 +40,7 @@ typedef struct StatementCounters
 	int64		left_bytes;		/* all together */
 	int64		max_left_bytes;
 	int64		limited;		/* executions that failed at a limit */
+	int64		sampled;		/* executions whose peak the watcher saw */
 	int64		max_bytes;		/* what the largest execution took */
 	TimestampTz max_at;			/* when that was */
 	char		query[STATEMENT_QUERY_BYTES];	/* its text */
@@ -50,6 +51,7 @@ typedef struct StatementNews
 {
 	bool		is_call;		/* the first that is told of this execution */
 	bool		limited;
+	bool		sampled;		/* the peak is as the watcher saw it */
 	int64		plan_bytes;
 	int64		exec_bytes;
 	int64		peak_bytes;

@@ -41,9 +41,9 @@
 #include "session/judge.h"
 #include "session/slot.h"
 #include "session/tell.h"
+#include "session/watched.h"
 #include "settings.h"
 #include "watcher/processes.h"
-#include "watcher/watched.h"
 
 /* How often an element that is being written is read anew. */
 #define READ_TRIES		100

@@ -58,11 +58,11 @@
 #include "pg_compat.h"
 #include "session/event_ring.h"
 #include "session/judge.h"
+#include "session/watched.h"
 #include "settings.h"
 #include "watcher/processes.h"
 #include "watcher/recorder.h"
 #include "watcher/server_memory.h"
-#include "watcher/watched.h"
 #include "watcher/watcher.h"
 
 /* Memory can grow so fast, in bytes a microsecond: about 6 GB a second. */

@@ -6,7 +6,8 @@
  * One slot a process, by the number of pgsm_my_process_slot, and one struct
  * for the watcher itself.  Only the watcher writes them, in the way in which
  * PostgreSQL publishes PgBackendStatus: a change count around each write, no
- * lock.  Everybody may read.
+ * lock.  Everybody may read: the view what is seen of running statements, a
+ * session what was seen of its own.
  *
  *-------------------------------------------------------------------------
  */

@@ -11,7 +11,7 @@
 #include "utils/timestamp.h"
 
 #include "pg_compat.h"
-#include "watcher/watched.h"
+#include "session/watched.h"
 
 /* A reader that meets a writer this often goes without. */
 #define READ_TRIES		1000

@@ -1,0 +1,175 @@
+# Where the kernel does not let a session begin its high-water mark anew, a
+# statement's peak is the most that the watcher has seen, and is marked so.
+#
+# The refusal is made by a library that is loaded before libc and opens no file
+# named clear_refs.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::RealBin;
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use SessionMemoryTest;
+use Test::More;
+use WatchTest;
+
+my $directory = PostgreSQL::Test::Utils::tempdir();
+my $source = "$directory/refuse.c";
+my $library = "$directory/refuse.so";
+my $MB = 1024 * 1024;
+
+# Under each of the names by which compilers and libc call it.
+append_to_file($source, <<'C');
+#include <stdarg.h>
+
+extern long syscall(long number, ...);
+extern char *strstr(const char *text, const char *part);
+extern int *__errno_location(void);
+
+static int
+open_it(const char *path, int flags, int mode)
+{
+	if (strstr(path, "clear_refs"))
+	{
+		*__errno_location() = 13;	/* EACCES */
+		return -1;
+	}
+	return syscall(OPENAT, -100, path, flags, mode);
+}
+
+#define OPEN(name) \
+int \
+name(const char *path, int flags, ...) \
+{ \
+	va_list	rest; \
+	int		mode; \
+\
+	va_start(rest, flags); \
+	mode = va_arg(rest, int); \
+	va_end(rest); \
+	return open_it(path, flags, mode); \
+}
+
+OPEN(open)
+OPEN(open64)
+
+int __open_2(const char *path, int flags) { return open_it(path, flags, 0); }
+int __open64_2(const char *path, int flags) { return open_it(path, flags, 0); }
+C
+append_to_file("$directory/number.c", "#include <sys/syscall.h>\nSYS_openat\n");
+my ($number) = `cc -E -P $directory/number.c 2>/dev/null` =~ /(\d+)\s*\z/;
+if (!defined $number
+	|| system("cc -shared -fPIC -w -DOPENAT=$number -o $library $source"
+		  . ' >/dev/null 2>&1') != 0)
+{
+	plan skip_all => 'no C compiler for the library that refuses';
+}
+
+my $settings = q(
+compute_query_id = on
+autovacuum = off
+pg_session_memory.watch_interval = '100ms'
+pg_session_memory.statement_floor = '1MB'
+);
+my $node;
+{
+	local $ENV{LD_PRELOAD} = $library;
+	$node = start_watching_server('sampled_peaks', $settings);
+}
+my $observer = open_session($node);
+$observer->query_safe('SET pg_session_memory.track_statements = none');
+
+# The memory of a function's variable, which only the peak knows of, kept until
+# the observer lets go of a lock.
+my $large = "DO \$\$ DECLARE t text; BEGIN
+	t := repeat('x', 50 * 1024 * 1024);
+	PERFORM pg_advisory_xact_lock(1); END \$\$";
+
+# Runs a text that contains this, until condition holds of its session.
+sub run_large
+{
+	my ($session, $text, $condition) = @_;
+	my $pid = backend_pid($session);
+
+	$observer->query_safe('SELECT pg_session_memory_reset_statements();
+		SELECT pg_advisory_lock(1)');
+	start_statement($session, $text);
+	ok( $node->poll_query_until('postgres',
+			"SELECT $condition FROM pg_session_memory WHERE pid = $pid
+			AND (SELECT wait_event FROM pg_stat_activity WHERE pid = $pid)
+				= 'advisory'"),
+		'it runs and has its memory');
+	$observer->query_safe('SELECT pg_advisory_unlock(1)');
+	$session->query_safe('SELECT 1');
+}
+
+sub row
+{
+	my ($like) = @_;
+
+	return rows_of($observer, "SELECT * FROM pg_session_memory_statements
+		WHERE query LIKE '$like%'")->[0] // {};
+}
+
+my $session = open_session($node);
+run_large($session, "$large;", "statement_bytes > 50 * 1024 * 1024");
+my $row = row('DO');
+is($row->{calls}, 1, 'a statement that only the watcher has seen is counted');
+is($row->{sampled}, 1, 'its peak is marked as sampled');
+cmp_ok($row->{max_peak_bytes}, '>=', 50 * $MB, 'it is what it had');
+# Its text is there twice for a moment.
+cmp_ok($row->{max_peak_bytes}, '<=', 110 * $MB, 'and no more');
+is($row->{mean_peak_bytes}, $row->{max_peak_bytes}, 'the mean of one');
+
+# Statements of one text
+run_large(
+	$session, "$large\\;
+	SELECT count(*) FROM (SELECT md5(g::text) AS m
+		FROM generate_series(1, 100000) AS g ORDER BY m) AS s;",
+	"statement_bytes > 50 * 1024 * 1024");
+$row = row('SELECT count');
+cmp_ok($row->{max_exec_bytes}, '>', $MB, 'the second one took memory');
+is($row->{max_peak_bytes}, undef, "but the first one's peak is none of its");
+is($row->{sampled}, 0, 'and it is not sampled');
+is(row('DO')->{sampled}, 1, 'the first one is');
+
+# Shorter than the watcher's interval, or it does not look at all
+$node->safe_psql('postgres',
+	"ALTER SYSTEM SET pg_session_memory.watch_interval = 0");
+$node->safe_psql('postgres',
+	"ALTER SYSTEM SET pg_session_memory.record_interval = 0");
+$node->reload;
+ok($node->poll_query_until('postgres',
+		'SHOW pg_session_memory.record_interval', '0'), 'the watcher sleeps');
+$session->query_safe('SELECT 1');
+my $sorts = "SELECT count(*) FROM (SELECT md5(g::text) AS m
+	FROM generate_series(1, 100001) AS g ORDER BY m) AS s;";
+$observer->query_safe('SELECT pg_session_memory_reset_statements()');
+$session->query_safe($sorts);
+$row = row('SELECT count');
+cmp_ok($row->{max_exec_bytes}, '>', $MB, 'nobody looks: the executor is known');
+is($row->{max_peak_bytes}, undef, 'the peak is not');
+is($row->{sampled}, 0, 'nor is it sampled');
+$_->quit foreach ($session, $observer);
+
+# A kernel that tells
+$node->safe_psql('postgres',
+	"ALTER SYSTEM RESET pg_session_memory.watch_interval");
+$node->restart;
+$observer = open_session($node);
+$session = open_session($node);
+run_large($session, "$large;", "statement_bytes > 50 * 1024 * 1024");
+$row = row('DO');
+SKIP:
+{
+	skip 'this kernel does not let /proc/self/clear_refs be written', 2
+	  if ($row->{sampled} // 0) > 0;
+	is($row->{sampled}, 0, 'where the kernel tells, nothing is sampled');
+	cmp_ok($row->{max_peak_bytes}, '>=', 50 * $MB, 'and the peak is known');
+}
+$_->quit foreach ($session, $observer);
+$node->stop;
+done_testing();
