@@ -307,17 +307,25 @@ $session->quit;
 # Contexts below each other: each savepoint's context is a child of the one
 # before, and has a sibling, since 17 notifications make a hash table.  What the
 # walk keeps for each level on its way ends at the 100th level; the siblings are
-# where it goes on its way back.
+# where it goes on its way back.  Paths end there as well, so a session that
+# goes as deep as that is compared in full, and a deeper one with itself.
 #
-$session = open_session($node);
-$session->query_safe('BEGIN');
-$session->query_safe(
-	join ';',
-	map {
+sub savepoints
+{
+	my ($from, $to) = @_;
+
+	return join ';', map {
 		"SELECT count(pg_notify('channel', 's${_}_' || g)) "
 		  . "FROM generate_series(1, 17) AS g; SAVEPOINT s$_"
-	} 1 .. 200);
-$seen = check_session($session, 'savepoints', 400);
+	} $from .. $to;
+}
+
+$session = open_session($node);
+$session->query_safe('BEGIN');
+$session->query_safe(savepoints(1, 90));
+check_session($session, 'savepoints', 180);
+$session->query_safe(savepoints(91, 200));
+$seen = contexts_of($observer, backend_pid($session));
 my @deep = grep { $_->{level} > 105 } @$seen;
 foreach my $name ('CurTransactionContext', 'Pending Notifies')
 {
