@@ -6,7 +6,8 @@
  * The kernel keeps the limit: with RLIMIT_DATA, Linux refuses a process's
  * request for private writable memory beyond the soft limit.  malloc(3) then
  * fails, and PostgreSQL raises its own "out of memory" at that very place.
- * Nothing is polled, and a statement that does not fail executes nothing here.
+ * Nothing is polled; a statement that does not fail only passes the hooks that
+ * look for languages.
  *
  * What must not fail is the clean-up after an error.  So the soft limit is
  * moved out of the way for its time, in two steps.
