@@ -38,8 +38,9 @@ readonly SERVER_CRASH='terminated by signal|PANIC:|TRAP:|because of crash|termin
 # of temporary tables.
 readonly FATAL_FUNCTIONS='InitLocalBuffers'
 
-# An abort that was itself aborted.
-readonly NESTED='Abort(Sub)?Transaction while in'
+# An abort that was itself aborted.  In START state is none: PostgreSQL says so
+# of a transaction that has found no memory to begin with.
+readonly NESTED='Abort(Sub)?Transaction while in (ABORT|COMMIT|PREPARE|DEFAULT|INPROGRESS)'
 
 with_ulimit=
 
@@ -121,9 +122,14 @@ check_fatal()
 {
 	local name=$1 found=$PRIVATE_DIR/$1.found
 
-	grep -a -A 8 'FATAL: .*out of memory' "$PRIVATE_DIR/$name.log" |
-		grep -a -o 'LOCATION:  .*' | grep -v -E "$FATAL_FUNCTIONS" |
-		sort | uniq -c >"$found" || true
+	# The lines of a message have its process in common.
+	awk '/^[0-9-]+ / { process = $4 }
+		/FATAL: .*out of memory/ { fatal[process] = 1 }
+		/LOCATION:/ && fatal[process] {
+			sub(/.*LOCATION/, "LOCATION"); print
+			delete fatal[process]
+		}' "$PRIVATE_DIR/$name.log" |
+		grep -v -E "$FATAL_FUNCTIONS" | sort | uniq -c >"$found" || true
 	none "$found" "no other FATAL than PostgreSQL's own, $2"
 }
 
