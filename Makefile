@@ -93,7 +93,7 @@ OBJS = \
 PG_CPPFLAGS = -I$(srcdir)/src
 PGFILEDESC = "pg_session_memory - memory of every session, from SQL"
 
-REGRESS = contexts columns sessions process permissions bad_input trim explain
+REGRESS = contexts columns comments sessions process permissions bad_input trim explain
 TAP_TESTS = 1
 PROVE_TESTS = test/t/*.pl
 

@@ -125,6 +125,90 @@ LEFT JOIN LATERAL pg_session_memory_measure(a.pid, a.backend_start) m ON true;
 
 COMMENT ON VIEW pg_session_memory IS
 'memory of each server process, in bytes; figures of other roles'' sessions are NULL without pg_read_all_stats';
+COMMENT ON COLUMN pg_session_memory.pid IS
+'process id';
+COMMENT ON COLUMN pg_session_memory.leader_pid IS
+'leader of a parallel worker''s group; NULL: no parallel worker, or the leader itself';
+COMMENT ON COLUMN pg_session_memory.backend_type IS
+'type of the process, as in pg_stat_activity';
+COMMENT ON COLUMN pg_session_memory.datname IS
+'database; NULL: connected to none';
+COMMENT ON COLUMN pg_session_memory.usename IS
+'role that logged in; NULL: no session of a role';
+COMMENT ON COLUMN pg_session_memory.application_name IS
+'application_name of the session';
+COMMENT ON COLUMN pg_session_memory.client_addr IS
+'address of the client; NULL: a Unix socket, or no client';
+COMMENT ON COLUMN pg_session_memory.backend_start IS
+'start of the process';
+COMMENT ON COLUMN pg_session_memory.xact_start IS
+'start of the transaction; NULL: in none';
+COMMENT ON COLUMN pg_session_memory.state IS
+'what the session does, as in pg_stat_activity; NULL: no session';
+COMMENT ON COLUMN pg_session_memory.state_change IS
+'when state last changed';
+COMMENT ON COLUMN pg_session_memory.query_id IS
+'identifier of the running or last statement; NULL: not computed';
+COMMENT ON COLUMN pg_session_memory.contexts IS
+'number of memory contexts; this and what follows is NULL for sessions of other roles without pg_read_all_stats';
+COMMENT ON COLUMN pg_session_memory.context_bytes IS
+'what they have from malloc, free parts included; source says whose figure this is; NULL: unavailable';
+COMMENT ON COLUMN pg_session_memory.catalog_cache_bytes IS
+'contexts of catalog caches: tables, columns, indexes and partitions that were touched';
+COMMENT ON COLUMN pg_session_memory.cached_plan_bytes IS
+'contexts of prepared statements and their plans, and of plans in functions';
+COMMENT ON COLUMN pg_session_memory.function_bytes IS
+'contexts of functions of PL/pgSQL and other languages';
+COMMENT ON COLUMN pg_session_memory.cursor_bytes IS
+'contexts of open cursors, and of the frame of the running statement';
+COMMENT ON COLUMN pg_session_memory.transaction_bytes IS
+'contexts that live until the transaction ends';
+COMMENT ON COLUMN pg_session_memory.execution_bytes IS
+'contexts of running statements: text, plan, sorts, hashes';
+COMMENT ON COLUMN pg_session_memory.temp_table_bytes IS
+'contexts of temporary tables and their buffers';
+COMMENT ON COLUMN pg_session_memory.replication_bytes IS
+'contexts of walsenders, logical decoding and apply';
+COMMENT ON COLUMN pg_session_memory.base_bytes IS
+'contexts that every process has from its start';
+COMMENT ON COLUMN pg_session_memory.other_bytes IS
+'contexts of extensions, and those whose name is not known';
+COMMENT ON COLUMN pg_session_memory.anon_bytes IS
+'anonymous memory of the process in RAM (/proc/PID/status); NULL: the operating system does not tell';
+COMMENT ON COLUMN pg_session_memory.swap_bytes IS
+'anonymous memory of the process in swap; NULL: the operating system does not tell';
+COMMENT ON COLUMN pg_session_memory.unaccounted_bytes IS
+'anon_bytes and swap_bytes less context_bytes, not below 0: what malloc keeps, and what is in no context';
+COMMENT ON COLUMN pg_session_memory.limit_bytes IS
+'private memory that the kernel lets the process have now (RLIMIT_DATA), touched or not; NULL: no limit, or not known';
+COMMENT ON COLUMN pg_session_memory.retained_bytes IS
+'contexts that stay after the command, as the session measured itself at measured_at; NULL: it did not';
+COMMENT ON COLUMN pg_session_memory.baseline_bytes IS
+'retained_bytes before its first command';
+COMMENT ON COLUMN pg_session_memory.growth_bytes IS
+'retained_bytes less baseline_bytes';
+COMMENT ON COLUMN pg_session_memory.peak_bytes IS
+'largest retained_bytes since its start, or pg_session_memory_reset_peak()';
+COMMENT ON COLUMN pg_session_memory.measured_at IS
+'when the session last measured itself; NULL: not yet';
+COMMENT ON COLUMN pg_session_memory.status IS
+'ok, or bloated: over a threshold at measured_at; NULL: not measured yet';
+COMMENT ON COLUMN pg_session_memory.last_trim_at IS
+'when the session last gave memory back; NULL: never';
+COMMENT ON COLUMN pg_session_memory.trimmed_bytes IS
+'what all its trims gave back';
+COMMENT ON COLUMN pg_session_memory.statement_bytes IS
+'what the running statement has added to the process, as the watcher saw it, or planner and executor of the last one took in contexts; NULL: not known';
+COMMENT ON COLUMN pg_session_memory.statement_peak_bytes IS
+'the most that the running or last statement added to the process; NULL: less than a millisecond, or not known';
+COMMENT ON COLUMN pg_session_memory.parallel_bytes IS
+'anonymous memory of the session and its parallel workers together; NULL: it has none';
+COMMENT ON COLUMN pg_session_memory.source IS
+'where the figures of contexts are from: live (read now), published (the session''s own last ones) or unavailable; NULL: not permitted';
+COMMENT ON COLUMN pg_session_memory.approximate IS
+'true: the contexts changed while they were read; NULL: not live';
+COMMENT ON COLUMN pg_session_memory.peak_at IS
+'when peak_bytes was measured';
 
 GRANT SELECT ON pg_session_memory TO PUBLIC;
 
@@ -197,6 +281,32 @@ JOIN pg_catalog.pg_stat_activity a
 
 COMMENT ON VIEW pg_session_memory_bloat IS
 'sessions over a memory threshold now, a row a reason, in bytes; other roles'' sessions need pg_read_all_stats';
+COMMENT ON COLUMN pg_session_memory_bloat.pid IS
+'process id';
+COMMENT ON COLUMN pg_session_memory_bloat.usename IS
+'role that logged in';
+COMMENT ON COLUMN pg_session_memory_bloat.datname IS
+'database';
+COMMENT ON COLUMN pg_session_memory_bloat.application_name IS
+'application_name of the session';
+COMMENT ON COLUMN pg_session_memory_bloat.client_addr IS
+'address of the client; NULL: a Unix socket, or no client';
+COMMENT ON COLUMN pg_session_memory_bloat.state IS
+'what the session does now, as in pg_stat_activity';
+COMMENT ON COLUMN pg_session_memory_bloat.state_change IS
+'when state last changed';
+COMMENT ON COLUMN pg_session_memory_bloat.kind IS
+'threshold that is exceeded: context (contexts of one name), session (all retained contexts) or process (anonymous memory)';
+COMMENT ON COLUMN pg_session_memory_bloat.context IS
+'name of the contexts; NULL: kind is not context';
+COMMENT ON COLUMN pg_session_memory_bloat.bytes IS
+'what they, the session or the process had when the session last measured itself';
+COMMENT ON COLUMN pg_session_memory_bloat.threshold_bytes IS
+'the threshold then';
+COMMENT ON COLUMN pg_session_memory_bloat.since IS
+'measurement that found it first';
+COMMENT ON COLUMN pg_session_memory_bloat.remedy IS
+'what gives the memory back, in words';
 
 GRANT SELECT ON pg_session_memory_bloat TO PUBLIC;
 
@@ -227,6 +337,34 @@ SELECT * FROM pg_session_memory_get_events();
 
 COMMENT ON VIEW pg_session_memory_events IS
 'the last threshold crossings, newest first, in bytes; figures and queries of other roles'' sessions are NULL without pg_read_all_stats';
+COMMENT ON COLUMN pg_session_memory_events.id IS
+'number of the event, from 1 at server start';
+COMMENT ON COLUMN pg_session_memory_events.at IS
+'when it happened';
+COMMENT ON COLUMN pg_session_memory_events.pid IS
+'process that it happened to';
+COMMENT ON COLUMN pg_session_memory_events.backend_start IS
+'start of that process, which tells pids apart; this, and kind and what follows, is NULL for other roles'' sessions without pg_read_all_stats';
+COMMENT ON COLUMN pg_session_memory_events.usename IS
+'role that had logged in; NULL: no session, or not known';
+COMMENT ON COLUMN pg_session_memory_events.datname IS
+'database; NULL: connected to none, or not known';
+COMMENT ON COLUMN pg_session_memory_events.application_name IS
+'application_name of the session; NULL: none';
+COMMENT ON COLUMN pg_session_memory_events.kind IS
+'context, session, process: a threshold was crossed, or doubled; fell: below it again; trimmed: memory was given back; recycled: the session ended itself; limited: a command failed at process_limit; statement: one took more than statement_threshold; restarted: the server had not been shut down, and this process was the largest';
+COMMENT ON COLUMN pg_session_memory_events.context IS
+'name of the contexts that it is about, or that hold most of the process; NULL: none';
+COMMENT ON COLUMN pg_session_memory_events.bytes IS
+'what crossed the threshold, was given back, or would have crossed the limit; NULL: not known';
+COMMENT ON COLUMN pg_session_memory_events.threshold_bytes IS
+'the threshold or limit; NULL: the event has none';
+COMMENT ON COLUMN pg_session_memory_events.session_bytes IS
+'memory contexts of the session then; NULL: not known';
+COMMENT ON COLUMN pg_session_memory_events.query_id IS
+'identifier of the statement; NULL: not computed';
+COMMENT ON COLUMN pg_session_memory_events.query IS
+'statement after which it was seen, its first kB; NULL: none';
 
 GRANT SELECT ON pg_session_memory_events TO PUBLIC;
 
@@ -493,6 +631,42 @@ GROUP BY s.datname, s.usename, s.application_name, s.client_addr;
 
 COMMENT ON VIEW pg_session_memory_pools IS
 'sessions of clients by database, role, application and address: how many in which state, their memory in bytes, how long they have been idle; only sessions that the caller may see, all with pg_read_all_stats';
+COMMENT ON COLUMN pg_session_memory_pools.datname IS
+'database; NULL: not connected yet';
+COMMENT ON COLUMN pg_session_memory_pools.usename IS
+'role that logged in';
+COMMENT ON COLUMN pg_session_memory_pools.application_name IS
+'application_name of the sessions';
+COMMENT ON COLUMN pg_session_memory_pools.client_addr IS
+'address of the client; NULL: a Unix socket';
+COMMENT ON COLUMN pg_session_memory_pools.sessions IS
+'number of client backends';
+COMMENT ON COLUMN pg_session_memory_pools.active IS
+'those that run a statement';
+COMMENT ON COLUMN pg_session_memory_pools.idle IS
+'those that wait outside of a transaction';
+COMMENT ON COLUMN pg_session_memory_pools.idle_in_transaction IS
+'those that wait inside of a transaction, a failed one included';
+COMMENT ON COLUMN pg_session_memory_pools.context_bytes IS
+'memory contexts of all of them; NULL: none could be read';
+COMMENT ON COLUMN pg_session_memory_pools.avg_context_bytes IS
+'mean of a session';
+COMMENT ON COLUMN pg_session_memory_pools.max_context_bytes IS
+'largest of a session';
+COMMENT ON COLUMN pg_session_memory_pools.anon_bytes IS
+'anonymous memory of all of them in RAM; NULL: the operating system does not tell';
+COMMENT ON COLUMN pg_session_memory_pools.max_anon_bytes IS
+'largest of a session';
+COMMENT ON COLUMN pg_session_memory_pools.bloated IS
+'those over a threshold when they last measured themselves; NULL: none has measured itself';
+COMMENT ON COLUMN pg_session_memory_pools.longest_idle IS
+'longest that one of them has been idle now; NULL: none is';
+COMMENT ON COLUMN pg_session_memory_pools.longest_idle_in_transaction IS
+'longest that one of them has been idle in its transaction now; NULL: none is';
+COMMENT ON COLUMN pg_session_memory_pools.oldest_backend_start IS
+'start of the oldest';
+COMMENT ON COLUMN pg_session_memory_pools.approximate IS
+'true: contexts of some session changed while they were read; NULL: none was read live';
 
 GRANT SELECT ON pg_session_memory_pools TO PUBLIC;
 
@@ -608,7 +782,7 @@ FROM pg_session_memory_get_server();
 COMMENT ON VIEW pg_session_memory_server IS
 'one row: how much memory the server has and can still have, in bytes; for everybody';
 COMMENT ON COLUMN pg_session_memory_server.total_bytes IS
-'the most that the server can have: the limit of its control group, or the machine''s memory';
+'the most that the server can have: the limit of its control group, or the machine''s memory; NULL, here and below: the operating system does not tell';
 COMMENT ON COLUMN pg_session_memory_server.available_bytes IS
 'what of that is free or can be made free without swapping';
 COMMENT ON COLUMN pg_session_memory_server.swap_bytes IS
@@ -694,6 +868,48 @@ FROM pg_session_memory_get_history();
 
 COMMENT ON VIEW pg_session_memory_history IS
 'samples of the server''s memory, newest first, in bytes, also of before a restart or a crash; who is largest is NULL for who may not see that session';
+COMMENT ON COLUMN pg_session_memory_history.at IS
+'when the sample was taken';
+COMMENT ON COLUMN pg_session_memory_history.reason IS
+'why: start (of the server), interval (record_interval), growth (a process became larger than any was) or pressure (memory is short)';
+COMMENT ON COLUMN pg_session_memory_history.available_bytes IS
+'what the server could still have, without swapping; NULL: the operating system did not tell';
+COMMENT ON COLUMN pg_session_memory_history.total_bytes IS
+'the most that it could have: limit of a control group, or the machine''s memory; NULL: the operating system did not tell';
+COMMENT ON COLUMN pg_session_memory_history.anon_bytes IS
+'anonymous memory in RAM of all processes of the server';
+COMMENT ON COLUMN pg_session_memory_history.sessions IS
+'client backends';
+COMMENT ON COLUMN pg_session_memory_history.active IS
+'client backends that ran a statement';
+COMMENT ON COLUMN pg_session_memory_history.largest_pid IS
+'process with most anonymous memory; NULL: not permitted';
+COMMENT ON COLUMN pg_session_memory_history.largest_bytes IS
+'its anonymous memory in RAM; NULL: not permitted';
+COMMENT ON COLUMN pg_session_memory_history.catalog_cache_bytes IS
+'contexts of catalog caches: tables, columns, indexes and partitions that were touched, of all sessions';
+COMMENT ON COLUMN pg_session_memory_history.cached_plan_bytes IS
+'contexts of prepared statements and their plans, and of plans in functions, of all sessions';
+COMMENT ON COLUMN pg_session_memory_history.function_bytes IS
+'contexts of functions of PL/pgSQL and other languages, of all sessions';
+COMMENT ON COLUMN pg_session_memory_history.cursor_bytes IS
+'contexts of open cursors, and of the frame of the running statement, of all sessions';
+COMMENT ON COLUMN pg_session_memory_history.transaction_bytes IS
+'contexts that live until the transaction ends, of all sessions';
+COMMENT ON COLUMN pg_session_memory_history.execution_bytes IS
+'contexts of running statements: text, plan, sorts, hashes, of all sessions';
+COMMENT ON COLUMN pg_session_memory_history.temp_table_bytes IS
+'contexts of temporary tables and their buffers, of all sessions';
+COMMENT ON COLUMN pg_session_memory_history.replication_bytes IS
+'contexts of walsenders, logical decoding and apply, of all sessions';
+COMMENT ON COLUMN pg_session_memory_history.base_bytes IS
+'contexts that every process has from its start, of all sessions';
+COMMENT ON COLUMN pg_session_memory_history.other_bytes IS
+'contexts of extensions, and those whose name is not known, of all sessions';
+COMMENT ON COLUMN pg_session_memory_history.oom_kills IS
+'processes that the kernel''s OOM killer had ended until then, in its control group or on the machine; NULL: the kernel does not tell';
+COMMENT ON COLUMN pg_session_memory_history.before_restart IS
+'true: the server has started since';
 
 GRANT SELECT ON pg_session_memory_history TO PUBLIC;
 
@@ -763,6 +979,58 @@ FROM pg_session_memory_get_history_sessions();
 
 COMMENT ON VIEW pg_session_memory_history_sessions IS
 'the ten largest processes of each sample, newest sample and largest process first, in bytes; figures and statements of other roles'' sessions only with pg_read_all_stats';
+COMMENT ON COLUMN pg_session_memory_history_sessions.at IS
+'when the sample was taken; joins with pg_session_memory_history';
+COMMENT ON COLUMN pg_session_memory_history_sessions.pid IS
+'process id';
+COMMENT ON COLUMN pg_session_memory_history_sessions.backend_start IS
+'start of the process; NULL: not permitted';
+COMMENT ON COLUMN pg_session_memory_history_sessions.backend_type IS
+'type of the process, as in pg_stat_activity';
+COMMENT ON COLUMN pg_session_memory_history_sessions.usename IS
+'role that had logged in, for a parallel worker that of its leader; NULL: no session, or not known';
+COMMENT ON COLUMN pg_session_memory_history_sessions.datname IS
+'database; NULL: connected to none, or not known';
+COMMENT ON COLUMN pg_session_memory_history_sessions.application_name IS
+'application_name of the session; NULL: none';
+COMMENT ON COLUMN pg_session_memory_history_sessions.state IS
+'what the session did, as in pg_stat_activity; NULL: no session, or not permitted';
+COMMENT ON COLUMN pg_session_memory_history_sessions.query_id IS
+'identifier of the statement; NULL: not computed, or not permitted';
+COMMENT ON COLUMN pg_session_memory_history_sessions.query IS
+'running or last statement, its first kB; NULL: none';
+COMMENT ON COLUMN pg_session_memory_history_sessions.anon_bytes IS
+'anonymous memory of the process in RAM; this and the figures that follow are NULL if not permitted';
+COMMENT ON COLUMN pg_session_memory_history_sessions.context_bytes IS
+'memory contexts of the process; NULL: could not be read';
+COMMENT ON COLUMN pg_session_memory_history_sessions.catalog_cache_bytes IS
+'contexts of catalog caches: tables, columns, indexes and partitions that were touched';
+COMMENT ON COLUMN pg_session_memory_history_sessions.cached_plan_bytes IS
+'contexts of prepared statements and their plans, and of plans in functions';
+COMMENT ON COLUMN pg_session_memory_history_sessions.function_bytes IS
+'contexts of functions of PL/pgSQL and other languages';
+COMMENT ON COLUMN pg_session_memory_history_sessions.cursor_bytes IS
+'contexts of open cursors, and of the frame of the running statement';
+COMMENT ON COLUMN pg_session_memory_history_sessions.transaction_bytes IS
+'contexts that live until the transaction ends';
+COMMENT ON COLUMN pg_session_memory_history_sessions.execution_bytes IS
+'contexts of running statements: text, plan, sorts, hashes';
+COMMENT ON COLUMN pg_session_memory_history_sessions.temp_table_bytes IS
+'contexts of temporary tables and their buffers';
+COMMENT ON COLUMN pg_session_memory_history_sessions.replication_bytes IS
+'contexts of walsenders, logical decoding and apply';
+COMMENT ON COLUMN pg_session_memory_history_sessions.base_bytes IS
+'contexts that every process has from its start';
+COMMENT ON COLUMN pg_session_memory_history_sessions.other_bytes IS
+'contexts of extensions, and those whose name is not known';
+COMMENT ON COLUMN pg_session_memory_history_sessions.largest_context IS
+'name whose contexts together held most; NULL: could not be read';
+COMMENT ON COLUMN pg_session_memory_history_sessions.largest_context_bytes IS
+'what all contexts of that name held';
+COMMENT ON COLUMN pg_session_memory_history_sessions.leader_pid IS
+'leader of a parallel worker''s group; NULL: no parallel worker';
+COMMENT ON COLUMN pg_session_memory_history_sessions.before_restart IS
+'true: the server has started since';
 
 GRANT SELECT ON pg_session_memory_history_sessions TO PUBLIC;
 
