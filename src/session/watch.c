@@ -189,6 +189,10 @@ measurement_is_earned(int64 now)
 {
 	if (setting_max_overhead >= 100.0)
 		return true;
+
+	/* Nothing is earned before the first time that it matters. */
+	if (watch.earned_at == 0)
+		watch.earned_at = now;
 	watch.earned_microseconds =
 		Min(watch.earned_microseconds +
 			(now - watch.earned_at) * setting_max_overhead / 100.0,

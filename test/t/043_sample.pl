@@ -90,7 +90,7 @@ is($watch->{err}, '', 'ends with the session: without a message');
 my @samples = map {
 	my %sample;
 	@sample{qw(at state contexts context_bytes anon_bytes)} =
-	  /^\("([^"]+)",("[^"]+"|\w*),(\d+),(\d+),(\d+)\)$/;
+	  /^\("([^"]+)",("[^"]+"|\w*),(\d+),(\d+),(\d+),[tf]\)$/;
 	$sample{state} =~ s/"//g;
 	\%sample
 } split /\n/, $watch->{out};

@@ -190,13 +190,6 @@ sub extended
 
 # The messages one by one: of a statement with a name, '' for the unnamed one, with
 # text parameters, in the unnamed portal.
-sub parse
-{
-	my ($name, $query) = @_;
-
-	return _message('P', "$name\0$query\0" . pack('n', 0));
-}
-
 sub execute
 {
 	my ($name, @parameters) = @_;
