@@ -36,7 +36,8 @@ describe_server(EnvironmentServer *server)
 	server->session_pid = MyProcPid;
 	server->is_preloaded = module_is_preloaded;
 	server->jit = jit_enabled;
-	server->limit_bytes = -1;
+	server->limit_bytes = setting_process_limit < 0 ? -1 :
+		(int64) setting_process_limit * 1024;
 	server->max_connections = MaxConnections;
 	server->sessions = 0;
 	server->session_bytes = 0;
