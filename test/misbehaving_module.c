@@ -3,7 +3,7 @@
  * misbehaving_module.c
  *	  What another module may do, at its worst, in the same process.
  *
- * For t/018_other_modules.pl, which builds it.
+ * For t/025_other_modules.pl, which builds it.
  *
  *-------------------------------------------------------------------------
  */
