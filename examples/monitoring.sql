@@ -91,7 +91,10 @@ WHERE backend_type = 'client backend'
 GROUP BY category;
 
 -- For checks; an error where pg_session_memory is not preloaded.
-CREATE VIEW session_memory.bloat AS SELECT * FROM pg_session_memory_bloat;
+CREATE VIEW session_memory.bloat AS
+SELECT pid, usename, datname, application_name, client_addr, state,
+    state_change, kind, context, bytes, threshold_bytes, since, remedy
+FROM pg_session_memory_bloat;
 
 GRANT USAGE ON SCHEMA session_memory TO pg_monitor;
 GRANT SELECT ON session_memory.pools, session_memory.largest,

@@ -257,13 +257,27 @@ analysed()
 	done
 }
 
+# What people copy goes on to work when a view has another column.  clusters.sql
+# shows what each server has; cron.sql keeps whole rows of pg_session_memory_bloat.
+columns_named()
+{
+	cd "$PRIVATE_TREE" || return
+	! grep -rniE '(select|,)[[:blank:]]+([a-z_]+\.)?\*($|[^a-z_])' README.md doc examples \
+		--include='*.md' --include='*.sql' --include='*.y*ml' \
+		--include='*.cfg' --include='*.py' --include='*.mjs' \
+		--include='*.properties' --include=psqlrc \
+		--exclude=clusters.sql --exclude=cron.sql
+}
+
 check_style()
 {
 	local name
 
 	heading "Style"
-	for name in "formatted with pg_bsd_indent" "no finding of cppcheck"; do
+	for name in "recipes name every column" "formatted with pg_bsd_indent" \
+		"no finding of cppcheck"; do
 		case $name in
+			recipes*) set -- perl columns_named ;;
 			formatted*) set -- pg-bsd-indent formatted ;;
 			*) set -- cppcheck analysed ;;
 		esac
