@@ -3,11 +3,15 @@
 # memory_group.sh
 #	  A control group with a memory limit, for a server that may be killed.
 #
-# Source it from a bash script.
+# Source it from a bash script, after private_server.sh.
 #
 #	memory_group_make BYTES		makes one; false, with memory_group_why set, if
 #								that cannot be done here
-#	memory_group_run COMMAND...	runs a command in it; what that starts stays there
+#	memory_group_start NAME [SET=VALUE..]	private_start, with the library
+#								preloaded, in it
+#	memory_group_runaway		a statement that takes all there is, until the
+#								kernel ends its session and the server is up again;
+#								prints the session's pid
 #	memory_group_remove			when nothing runs in it any more
 #
 # The kernel ends a process of the group when it has more than BYTES, and no
@@ -55,12 +59,36 @@ memory_group_make()
 	return 1
 }
 
-memory_group_run()
+memory_group_start()
 {
 	(
 		echo "$BASHPID" >"$memory_group/cgroup.procs"
-		"$@"
+		private_start "$@" shared_preload_libraries=pg_session_memory \
+			shared_buffers=32MB jit=off log_line_prefix='%m [%p] %b '
+		printf '%s\n' "${private_servers[@]}" >"$PRIVATE_DIR/$1.servers"
 	)
+	# The shell that has started it is not the one that stops it.
+	mapfile -t private_servers <"$PRIVATE_DIR/$1.servers"
+	private_use "$1"
+}
+
+memory_group_runaway()
+{
+	local started output=$PRIVATE_DIR/runaway.output try
+
+	started=$(private_psql -A -t -c 'SELECT clock_timestamp()')
+	private_run psql -X -q -A -t -U app -c 'SELECT pg_backend_pid()' \
+		-c "/* takes all */ SELECT array_length(array_agg(repeat(md5(i::text), 10)), 1)
+		FROM generate_series(1, 100000000) AS i" \
+		>"$output" 2>/dev/null || true
+	for ((try = 0; try < 1800; try++)); do
+		[[ $(private_run psql -X -A -t -c \
+			"SELECT count(*) FROM pg_session_memory_history
+			WHERE at > '$started' AND reason = 'start'" 2>/dev/null) != [1-9]* ]] ||
+			break
+		sleep 0.1
+	done
+	head -n 1 "$output"
 }
 
 memory_group_remove()

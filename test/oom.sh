@@ -45,17 +45,9 @@ answer()
 	private_psql -A -t -c "$1" | tr '\n' ' ' | sed 's/ $//'
 }
 
-start_server()
-{
-	private_start oom shared_preload_libraries=pg_session_memory \
-		shared_buffers=32MB jit=off log_line_prefix='%m [%p] %b '
-	# The shell that has started it is not the one that goes on.
-	printf '%s\n' "${private_servers[@]}" >"$PRIVATE_DIR/oom.servers"
-}
-
 main()
 {
-	local session culprit started i
+	local culprit i
 
 	if [[ $# -gt 0 ]]; then
 		unset -f private_at_exit
@@ -71,9 +63,7 @@ main()
 	fi
 	private_installation
 	private_install
-	memory_group_run start_server
-	mapfile -t private_servers <"$PRIVATE_DIR/oom.servers"
-	private_use oom
+	memory_group_start oom
 	private_psql -c 'CREATE EXTENSION pg_session_memory' \
 		-c 'CREATE ROLE app LOGIN'
 	is "the limit of the group is known" \
@@ -83,21 +73,7 @@ main()
 	for i in 1 2 3 4 5; do
 		private_run psql -X -q -c 'SELECT pg_sleep(1000)' >/dev/null 2>&1 &
 	done
-	started=$(answer 'SELECT clock_timestamp()')
-	private_run psql -X -q -U app -A -t -c "SELECT pg_backend_pid()" \
-		-c "/* takes all */ SELECT array_length(array_agg(repeat(md5(i::text), 10)), 1)
-		FROM generate_series(1, 100000000) AS i" \
-		>"$PRIVATE_DIR/runaway" 2>/dev/null || true
-	culprit=$(head -n 1 "$PRIVATE_DIR/runaway")
-
-	# The server is up again, and so is the watcher.
-	for ((i = 0; i < 1800; i++)); do
-		session=$(private_run psql -X -A -t -c \
-			"SELECT count(*) FROM pg_session_memory_history
-			WHERE at > '$started' AND reason = 'start'" 2>/dev/null || true)
-		[[ $session != [1-9]* ]] || break
-		sleep 0.1
-	done
+	culprit=$(memory_group_runaway)
 	is "the kernel has ended the session" \
 		"$(grep -c "server process (PID $culprit) was terminated by signal 9" \
 			"$PRIVATE_DIR/oom.log")" 1
