@@ -4,9 +4,9 @@ watcher.py SECONDS MAX_SESSIONS ROUNDS LOG
 
 CPU is what the kernel says of the worker in /proc/PID/schedstat; bytes written
 are those that it has given to pwrite(2) and the like, wchar of /proc/PID/io.
-Active sessions run statements that take a second on average and have nothing to
-do, so that the machine has time for the watcher: each of its looks finds other
-statements.
+Active sessions run statements that take a second on average and have nothing
+to do, so that the machine has time for the watcher: each of its looks finds
+other statements.
 
 A statement that grows asks for 100 MB at once and then keeps them.  Times are
 counted from when it was sent: what it takes to grow is in them.
@@ -17,6 +17,9 @@ import statistics
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg2
 
 from sessions import connect, cpu_ns, progress, run
 
@@ -42,7 +45,8 @@ class Sessions:
         self.running = True
         threading.stack_size(256 * 1024)
         self.threads = [
-            threading.Thread(target=self._work, args=(connection,))
+            threading.Thread(target=self._work, args=(connection,),
+                             daemon=True)
             for connection in self.connections[:number // 2]]
         for thread in self.threads:
             thread.start()
@@ -85,10 +89,11 @@ def cost(watcher, number, seconds):
 # ----------------------------------------------------------------------------
 
 def wait_until(condition):
+    """When it came true, None if it did not"""
     end = time.monotonic() + PATIENCE
     while not condition():
         if time.monotonic() > end:
-            sys.exit("the watcher does not know of a statement of 100 MB")
+            return None
         time.sleep(POLL)
     return time.monotonic()
 
@@ -106,7 +111,7 @@ def delays(log):
     def grow():
         try:
             run(session, GROWING)
-        except Exception:       # it is cancelled
+        except psycopg2.errors.QueryCanceled:
             pass
 
     def in_view():
@@ -122,24 +127,19 @@ def delays(log):
         return run(observer, "SELECT 1 FROM pg_session_memory_history_sessions "
                    f"WHERE pid = {pid} AND anon_bytes > {GROWN} LIMIT 1")
 
-    statement = threading.Thread(target=grow)
+    statement = threading.Thread(target=grow, daemon=True)
     began = time.monotonic()
     statement.start()
-    found = [None] * 3
-    waits = [threading.Thread(target=lambda i=i, known=known: found.__setitem__(
-        i, wait_until(known) - began))
-        for i, known in enumerate((in_view, in_log, in_recorder))]
-    for wait in waits:
-        wait.start()
-    for wait in waits:
-        wait.join()
+    # At the same time: none waits for another one.
+    with ThreadPoolExecutor() as pool:
+        found = list(pool.map(wait_until, (in_view, in_log, in_recorder)))
     run(observer, f"SELECT pg_cancel_backend({pid})")
     statement.join()
     session.close()
     observer.close()
     if None in found:
-        sys.exit(1)
-    return found
+        sys.exit("the watcher does not know of a statement of 100 MB")
+    return [at - began for at in found]
 
 
 def main():
@@ -162,11 +162,12 @@ def main():
         print(f"{number:8} {cpu:11.3f} {wrote:8.0f}"
               f"{'  goal missed' if is_missed else ''}", flush=True)
 
-    sessions = Sessions(min(100, most))
+    number = min(100, most)
+    sessions = Sessions(number)
     found = list(zip(*(delays(log) for _ in range(rounds))))
     sessions.close()
     print("Seconds after a statement of 100 MB was sent, of "
-          f"{rounds} statements, beside 100 sessions")
+          f"{rounds} statements, beside {number} sessions")
     print(f"{'':8} {'median':>11} {'most':>8}")
     for name, values in zip(("view", "log", "recorder"), found):
         print(f"{name:8} {statistics.median(values):11.2f} "
