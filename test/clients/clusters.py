@@ -38,7 +38,9 @@ def add(name, host, options=""):
 def prepare(dsn):
     query("CREATE ROLE monitor LOGIN IN ROLE pg_monitor", dsn)
     query("CREATE ROLE pooled LOGIN; ALTER ROLE pooled "
-          "SET pg_session_memory.context_threshold = '8MB'", dsn)
+          "SET pg_session_memory.context_threshold = '8MB'; "
+          # each command is measured, however slow the machine
+          "ALTER ROLE pooled SET pg_session_memory.max_overhead = 100", dsn)
 
 
 def one_view(servers):
@@ -146,6 +148,16 @@ FUNCTIONS = {
         "SELECT array_agg(pid) = '{{{pid}}}' FROM {f}()",
     "pg_session_memory_get_events()":
         "SELECT bool_and(pid = {pid}) FROM {f}()",
+    "pg_session_memory_get_server()":
+        "SELECT sessions > 1 AND anon_bytes > 10 * 1024 * 1024 FROM {f}()",
+    "pg_session_memory_environment()":
+        "SELECT count(*) > 3 FROM {f}() WHERE verdict IS NOT NULL",
+    "pg_session_memory_get_history()": "SELECT count(*) > 0 FROM {f}()",
+    "pg_session_memory_get_history_sessions()":
+        "SELECT count(*) > 0 FROM {f}() WHERE anon_bytes > 0",
+    "pg_session_memory_get_statements()":
+        "SELECT bool_or(query LIKE '%PREPARE large%' AND limited = 0) FROM {f}()",
+    "pg_session_memory_last_statement()": "SELECT count(*) = 1 FROM {f}()",
     "pg_session_memory_categories(integer)":
         "SELECT count(*) > 3 FROM {f}({pid})",
     "pg_session_memory_idents(integer,integer,boolean)":
@@ -164,6 +176,8 @@ FUNCTIONS = {
     "pg_session_memory_recycle()": "SELECT {f}()",
     "pg_session_memory_reset_peak()": "SELECT {f}() IS NOT NULL",
     "pg_session_memory_reset_events()": "SELECT {f}() IS NOT NULL",
+    "pg_session_memory_reset_history()": "SELECT {f}() IS NOT NULL",
+    "pg_session_memory_reset_statements()": "SELECT {f}() IS NOT NULL",
     "pg_session_memory_trim(boolean)": "SELECT heap_trimmed FROM {f}()",
     "pg_session_memory_trim(integer,bigint)":
         "SELECT outcome = 'trimmed' FROM {f}({pid}, 60000)",
@@ -175,7 +189,18 @@ VIEWS = {
     "pg_session_memory_events": "SELECT bool_and(pid = {pid}) FROM {f}",
     "pg_session_memory_pools":
         "SELECT bloated = 1 FROM {f} WHERE usename = 'pooled'",
+    "pg_session_memory_server":
+        "SELECT available_bytes BETWEEN 1 AND total_bytes FROM {f}",
+    "pg_session_memory_history":
+        "SELECT bool_or(reason = 'start' AND largest_bytes > 0) FROM {f}",
+    "pg_session_memory_history_sessions":
+        "SELECT bool_or(backend_type = 'startup') FROM {f}",
+    "pg_session_memory_statements":
+        "SELECT bool_or(userid = 'pooled'::regrole AND calls = 1) FROM {f}",
 }
+FORGET = ("pg_session_memory_reset_events()",
+          "pg_session_memory_reset_history()",
+          "pg_session_memory_reset_statements()")
 
 
 def standby(dsn):
@@ -201,10 +226,10 @@ def standby(dsn):
     wait_until(lambda: query("SELECT 1 FROM pg_session_memory_bloat", dsn))
     for name, sql in [*VIEWS.items(), *FUNCTIONS.items()]:
         # Not while there is nothing to be found any more.
-        if "reset_events" not in name:
+        if name not in FORGET:
             used(name, sql, pid, dsn)
-    used("pg_session_memory_reset_events()",
-         FUNCTIONS["pg_session_memory_reset_events()"], pid, dsn)
+    for name in FORGET:
+        used(name, FUNCTIONS[name], pid, dsn)
     equal("standby: no event is left then",
           query("SELECT count(*) FROM pg_session_memory_events", dsn), [(0,)])
     bloated.close()
