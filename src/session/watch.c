@@ -189,10 +189,6 @@ measurement_is_earned(int64 now)
 {
 	if (setting_max_overhead >= 100.0)
 		return true;
-
-	/* Nothing is earned before the first time that it matters. */
-	if (watch.earned_at == 0)
-		watch.earned_at = now;
 	watch.earned_microseconds =
 		Min(watch.earned_microseconds +
 			(now - watch.earned_at) * setting_max_overhead / 100.0,
@@ -225,6 +221,10 @@ measure_and_report(bool in_command)
 	session_report(&measure, GetCurrentTimestamp());
 	watch.status = slot->status;
 	watch.measured_at = monotonic_microseconds();
+
+	/* A session earns from its first measurement on. */
+	if (watch.earned_at == 0)
+		watch.earned_at = watch.measured_at;
 	if (measure.bytes != before)
 		watch.quiet_wait = 0;
 	else

@@ -18,8 +18,8 @@ our @EXPORT = qw(
 );
 
 # A server whose sessions watch themselves.  Each command is measured, unless
-# the settings say something else: what happens must not depend on how long
-# the machine takes for it.
+# the settings say something else, and the watcher leaves running statements
+# alone: what happens must not depend on how long the machine takes for it.
 sub start_watching_server
 {
 	my ($name, $settings) = @_;
@@ -28,6 +28,7 @@ sub start_watching_server
 		$name, q(
 shared_preload_libraries = 'pg_session_memory'
 pg_session_memory.max_overhead = 100
+pg_session_memory.watch_interval = 0
 ) . ($settings // ''));
 }
 
