@@ -87,6 +87,7 @@ pg_session_memory_get_events(PG_FUNCTION_ARGS)
 		values[10] = Int64GetDatum(event.threshold_bytes);
 		nulls[10] = event.threshold_bytes < 0;
 		values[11] = Int64GetDatum(event.session_bytes);
+		nulls[11] = event.session_bytes < 0;
 		values[12] = Int64GetDatum(event.query_id);
 		nulls[12] = event.query_id == 0;
 		values[13] = text_or_null(event.query, &nulls[13]);

@@ -149,6 +149,14 @@ session_slot_read(int slot, int pid, TimestampTz start, SlotData *data)
 	return false;
 }
 
+uint64
+session_slot_my_requests(void)
+{
+	if (unlikely(my_slot == NULL))
+		(void) session_slot_mine();
+	return pg_atomic_read_u64(&my_slot->requests);
+}
+
 pg_atomic_uint64 *
 session_slot_requests(int slot)
 {

@@ -105,4 +105,7 @@ extern bool session_slot_read(int slot, int pid, TimestampTz start,
  */
 extern pg_atomic_uint64 *session_slot_requests(int slot);
 
+/* How often this session was asked; 0 without shared memory. */
+extern uint64 session_slot_my_requests(void);
+
 #endif							/* PGSM_SESSION_SLOT_H */

@@ -149,13 +149,7 @@ session_trim_request_own(void)
 bool
 session_trim_requested(uint64 *request)
 {
-	int			slot = pgsm_my_process_slot();
-	pg_atomic_uint64 *requests = session_slot_requests(slot);
-
-	*request = 0;
-	if (requests == NULL || slot < 0)
-		return false;
-	*request = pg_atomic_read_u64(requests);
+	*request = session_slot_my_requests();
 	if (likely(*request == session_slot_mine()->trims_done))
 		*request = 0;
 	return *request != 0;

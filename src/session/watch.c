@@ -596,10 +596,10 @@ session_watch_transaction(XactEvent event, void *arg)
 	switch (event)
 	{
 		case XACT_EVENT_PRE_COMMIT:
-			if (unlikely(watch.timeout_fired ||
-						 session_trim_requested(&watch.trim_request)) &&
-				watch.over_statement_start ==
-				GetCurrentStatementStartTimestamp())
+			if (unlikely(watch.over_statement_start ==
+						 GetCurrentStatementStartTimestamp()) &&
+				(watch.timeout_fired ||
+				 session_trim_requested(&watch.trim_request)))
 				before_idle_commit();
 			return;
 

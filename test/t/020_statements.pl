@@ -90,8 +90,10 @@ is($row->{mean_exec_bytes}, $row->{max_exec_bytes}, 'sort: mean of one');
 
 ($row, $last) =
   taken('SELECT count(DISTINCT t) FROM big', 'count(DISTINCT)');
-cmp_ok($row->{max_peak_bytes}, '>', 12 * $MB,
-	'count(DISTINCT): the process had it');
+# From 16 on the planner sorts for it, and the executor has what the sort needs.
+cmp_ok(
+	$node->pg_version >= 16 ? $row->{max_exec_bytes} : $row->{max_peak_bytes},
+	'>', 12 * $MB, 'count(DISTINCT): the process had it');
 
 my $list = join ',', 1 .. 20000;
 ($row, $last) = taken("SELECT 1 FROM small WHERE id IN ($list)", 'IN list');
