@@ -374,6 +374,15 @@ VALUES = {
     "idle_delay": ["10ms", "100ms", "1s"],
     "trim_threshold": ["64kB", "100kB", "8MB"],
     "max_events": ["0", "10", "2000"],
+    # A limit would be errors of chance; limit-regress.sh has those.
+    "process_limit": ["-1"],
+    "statement_threshold": ["-1", "0", "10MB"],
+    "track_statements": ["none", "top", "all"],
+    "statement_floor": ["0", "1MB"],
+    "max_statements": ["0", "10", "1000"],
+    "watch_interval": ["0", "10ms", "1s"],
+    "record_interval": ["0", "10ms", "10s"],
+    "record_size": ["256kB", "16MB"],
 }
 
 
