@@ -19,7 +19,8 @@
  *	LOOSENED	that and RESERVE_BYTES		an error was raised, or has left
  *											a transaction block to be ended
  *	LIFTED		the hard limit				a transaction or subtransaction is
- *											being aborted, or an error that
+ *											being aborted, one that has written
+ *											is being committed, or an error that
  *											nobody has caught is written
  *
  * The first step is bounded since PostgreSQL does not tell what becomes of an
@@ -36,6 +37,11 @@
  * caught and that are logged.  Aborts: by the transaction callbacks.  The end
  * of a command: by a callback of MessageContext.  The end of a subtransaction:
  * by a callback of its CurTransactionContext, which is the last to go.
+ *
+ * A commit.  PostgreSQL takes memory also after it has written the commit
+ * record.  An error there could not be undone any more: the server would go
+ * down with PANIC.  So from the last moment before, the limit is lifted until
+ * TopTransactionContext goes.
  *
  * A language's interpreter.  libperl and libpython crash, and the server with
  * them, if they get no memory while they begin.  So in the command in which a
@@ -501,13 +507,27 @@ write_event(void)
 				   hit_event.limit_bytes, hit_event.context_bytes);
 }
 
-/* The callback of TopTransactionContext: a block that had failed is over. */
+/*
+ * The callback of TopTransactionContext: a block that had failed is over, or a
+ * commit.
+ */
 static void
 end_of_block(void *arg)
 {
 	block_callback_hangs = false;
 	if (limit.state != LIMIT_NONE)
 		keep_limit(setting_process_limit);
+}
+
+static void
+await_end_of_block(void)
+{
+	if (block_callback_hangs || TopTransactionContext == NULL)
+		return;
+	block_callback.func = end_of_block;
+	MemoryContextRegisterResetCallback(TopTransactionContext,
+									   &block_callback);
+	block_callback_hangs = true;
 }
 
 /*
@@ -517,12 +537,7 @@ static void
 loosen_for_block(void)
 {
 	set_loosened();
-	if (block_callback_hangs || TopTransactionContext == NULL)
-		return;
-	block_callback.func = end_of_block;
-	MemoryContextRegisterResetCallback(TopTransactionContext,
-									   &block_callback);
-	block_callback_hangs = true;
+	await_end_of_block();
 }
 
 /*
@@ -661,6 +676,16 @@ process_limit_keep(void)
 						   Min(data_bytes_now() + ROOM_BYTES,
 							   limit.base_bytes + RESERVE_BYTES));
 	keep_limit(setting_process_limit);
+}
+
+void
+process_limit_commit(void)
+{
+	if (likely(limit.state == LIMIT_NONE) ||
+		!TransactionIdIsValid(GetTopTransactionIdIfAny()))
+		return;
+	lift_limit();
+	await_end_of_block();
 }
 
 void

@@ -51,6 +51,12 @@ extern void process_limit_keep(void);
  */
 extern void process_limit_end_of_command(void);
 
+/*
+ * A transaction is about to be committed or prepared: from here on nothing may
+ * fail.  Transaction callback; no error.
+ */
+extern void process_limit_commit(void);
+
 /* A transaction is being aborted.  Transaction callback; no error. */
 extern void process_limit_abort(void);
 

@@ -586,7 +586,9 @@ session_watch_transaction(XactEvent event, void *arg)
 		statement_memory_worker_ends();
 	else if (event == XACT_EVENT_ABORT)
 		statement_memory_abort();
-	if (event == XACT_EVENT_ABORT || event == XACT_EVENT_PARALLEL_ABORT)
+	if (event == XACT_EVENT_PRE_COMMIT || event == XACT_EVENT_PRE_PREPARE)
+		process_limit_commit();
+	else if (event == XACT_EVENT_ABORT || event == XACT_EVENT_PARALLEL_ABORT)
 		process_limit_abort();
 
 	/* Only sessions watch themselves. */
