@@ -17,6 +17,7 @@ my $MB = 1024 * 1024;
 my $node = start_watching_server(
 	'security', q(
 pg_session_memory.record_interval = '100ms'
+pg_session_memory.statement_floor = 0
 compute_query_id = on
 ));
 
