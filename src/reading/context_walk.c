@@ -133,11 +133,8 @@ typedef struct WalkState
 	WalkLevel	levels[WALK_LEVELS];
 } WalkState;
 
-/*
- * The kind that a tag stands for, -1 if it is not a context's.
- */
-static inline int
-kind_of_tag(NodeTag tag)
+int
+context_kind_of_tag(NodeTag tag)
 {
 	switch (tag)
 	{
@@ -185,7 +182,7 @@ read_context(MemoryReader *reader, uintptr_t address)
 	if (address == 0 || address % MAXIMUM_ALIGNOF != 0)
 		return NULL;
 	context = memory_reader_map(reader, address, sizeof(MemoryContextData));
-	if (context == NULL || kind_of_tag(context->type) < 0)
+	if (context == NULL || context_kind_of_tag(context->type) < 0)
 		return NULL;
 	return context;
 }
@@ -574,7 +571,7 @@ walk_once(WalkState *state, uintptr_t root)
 				node.address = address;
 				node.parent = parent;
 				node.level = level;
-				node.kind = kind_of_tag(context->type);
+				node.kind = context_kind_of_tag(context->type);
 				node.total_bytes = context->mem_allocated;
 				node.name_address = (uintptr_t) context->name;
 				node.ident_address = (uintptr_t) context->ident;

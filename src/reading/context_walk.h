@@ -11,6 +11,8 @@
 #ifndef PGSM_CONTEXT_WALK_H
 #define PGSM_CONTEXT_WALK_H
 
+#include "nodes/nodes.h"
+
 #include "reading/context_category.h"
 #include "reading/memory_reader.h"
 
@@ -80,6 +82,9 @@ extern ContextWalkResult context_walk(MemoryReader *reader,
  */
 extern ContextWalkResult context_walk_process(MemoryReader *reader, int pid,
 											  const ContextVisitor *visitor);
+
+/* The kind that a tag stands for, -1 if it is not a context's. */
+extern int	context_kind_of_tag(NodeTag tag);
 
 /* The name of a kind, as PostgreSQL 18's pg_backend_memory_contexts has it. */
 extern const char *context_kind_name(ContextKind kind);

@@ -106,29 +106,6 @@ make_samples(MemoryContext parent)
 }
 
 /*
- * The kind of one of our own contexts, -1 if we know none.
- */
-static int
-kind_of_own_context(MemoryContext context)
-{
-	switch (nodeTag(context))
-	{
-		case T_AllocSetContext:
-			return CONTEXT_ALLOCSET;
-		case T_GenerationContext:
-			return CONTEXT_GENERATION;
-		case T_SlabContext:
-			return CONTEXT_SLAB;
-#ifdef PGSM_HAVE_BUMP
-		case T_BumpContext:
-			return CONTEXT_BUMP;
-#endif
-		default:
-			return -1;
-	}
-}
-
-/*
  * The context that follows in the tree of all: down, along, or up and along.
  * NULL at the end.
  */
@@ -179,7 +156,7 @@ compare_layouts(MemoryReader *reader, bool *compared, bool *refuted)
 	for (MemoryContext context = TopMemoryContext; context != NULL;
 		 context = next_own_context(context))
 	{
-		int			kind = kind_of_own_context(context);
+		int			kind = context_kind_of_tag(nodeTag(context));
 
 		if (kind >= 0 && !refuted[kind])
 		{
