@@ -66,8 +66,8 @@ OBJS = \
 	src/reading/server_process.o \
 	src/reading/slab_blocks.o \
 	src/reading/statement_owners.o \
+	src/session/error_barrier.o \
 	src/session/event_ring.o \
-	src/session/guard.o \
 	src/session/high_water_mark.o \
 	src/session/hooks.o \
 	src/session/identity.o \

@@ -17,8 +17,8 @@
 #include "access/xact.h"
 #include "miscadmin.h"
 
+#include "session/error_barrier.h"
 #include "session/event_ring.h"
-#include "session/guard.h"
 #include "session/identity.h"
 #include "session/tell.h"
 #include "settings.h"
@@ -47,7 +47,7 @@ tell_line(const char *message, const char *detail, const char *hint)
 {
 	Line		line = {message, detail, hint};
 
-	(void) session_guard(write_line, &line);
+	(void) session_stop_errors(write_line, &line);
 }
 
 const char *

@@ -50,7 +50,7 @@
  * statement that is over (over_statement_start): a command sets a new one.
  *
  * No error leaves what runs between two commands: where another module's
- * emit_log_hook can raise one, it is stopped (see guard.c).  Nothing is
+ * emit_log_hook can raise one, it is stopped (see error_barrier.c).  Nothing is
  * allocated there.  What runs before the commit of an empty transaction can
  * raise one.
  *
@@ -72,7 +72,7 @@
 #include "pg_compat.h"
 #include "reading/process_memory.h"
 #include "reading/read_permission.h"
-#include "session/guard.h"
+#include "session/error_barrier.h"
 #include "session/interrupt.h"
 #include "session/measure.h"
 #include "session/process_limit.h"
@@ -517,7 +517,7 @@ after_idle_commit(void)
 	if (!watch.trim_begun)
 		return;
 	watch.trim_begun = false;
-	(void) session_guard(finish_trim, NULL);
+	(void) session_stop_errors(finish_trim, NULL);
 	if (setting_track)
 		measure_and_report(true);
 	if (watch.trim_request != 0)

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * guard.c
+ * error_barrier.c
  *	  Calls what may raise an error from where none may get out.
  *
  * A LOG message is no error, but writing one can be: another module's
@@ -23,10 +23,10 @@
 #include "utils/memutils.h"
 #include "utils/wait_event.h"
 
-#include "session/guard.h"
+#include "session/error_barrier.h"
 
 bool
-session_guard(void (*function) (void *arg), void *arg)
+session_stop_errors(void (*function) (void *arg), void *arg)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	uint32		holdoff = InterruptHoldoffCount;
