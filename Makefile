@@ -86,6 +86,7 @@ OBJS = \
 	src/session/watch.o \
 	src/session/watched.o \
 	src/watcher/environment.o \
+	src/watcher/guard.o \
 	src/watcher/processes.o \
 	src/watcher/recorder.o \
 	src/watcher/server_memory.o \

@@ -1,0 +1,116 @@
+/*-------------------------------------------------------------------------
+ *
+ * guard.h
+ *	  What each process may have, so that the server does not run out of
+ *	  memory.
+ *
+ * A pure function of what it is told: no system call, no clock, no shared
+ * memory, no allocation, no error, so that it can be tested without a server.
+ * Bytes and microseconds throughout.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PGSM_GUARD_H
+#define PGSM_GUARD_H
+
+typedef enum GuardState
+{
+	GUARD_QUIET,				/* there is plenty */
+	GUARD_NEAR,					/* less than twice the reserve is left */
+	GUARD_UNDER					/* less than the reserve */
+} GuardState;
+
+typedef enum GuardActionKind
+{
+	GUARD_NOTHING,
+	GUARD_TRIM,					/* ask an idle process to give memory back */
+	GUARD_CANCEL,				/* its statement */
+	GUARD_TERMINATE				/* the session */
+} GuardActionKind;
+
+/*
+ * What the guard remembers of a process from one tick to the next.  All zero
+ * for a process that was not there before.
+ */
+typedef struct GuardMemory
+{
+	bool		known;			/* was there at the last tick */
+	bool		trimmed;		/* was asked since memory became short */
+	int64		data_bytes;		/* at the last tick */
+	int64		rest_bytes;		/* untouched, and likely to stay so */
+	int64		step_bytes;		/* most that it grew by in a tick, of late */
+	int64		anchor_bytes;	/* data from which its minimum counts */
+	GuardActionKind action;		/* whose effect is awaited, or was */
+	uint64		acted_at;
+	int64		acted_bytes;	/* its unit's then */
+	int64		acted_statement;
+} GuardMemory;
+
+/* A process at this tick. */
+typedef struct GuardProcess
+{
+	/* Told. */
+	int			unit;			/* index of its leader; its own if it has none */
+	bool		limited;		/* can have a ceiling now */
+	bool		idle;			/* runs no statement */
+	bool		exempt;			/* may not be cancelled or terminated */
+	bool		superuser;		/* only when its unit has half of all */
+	double		weight;			/* guard_weight; 0: no ceiling, no action */
+	int64		data_bytes;		/* private writable memory, touched or not:
+								 * what a ceiling limits */
+	int64		anon_bytes;		/* of that, what is there, in RAM or swap */
+	int64		shared_bytes;	/* dynamic shared memory that its statement
+								 * has made, 0 where not known */
+	int64		own_limit_bytes;	/* process_limit, -1 none */
+	int64		statement;		/* changes with each statement: its start */
+	GuardMemory memory;			/* kept by the caller from tick to tick */
+
+	/* Decided. */
+	int64		ceiling_bytes;	/* -1: none */
+	bool		held;			/* its ceiling leaves it nearly nothing */
+} GuardProcess;
+
+/* The server at this tick. */
+typedef struct GuardServer
+{
+	int64		total_bytes;
+	int64		available_bytes;	/* without what could go to swap; -1: not
+									 * known, then there is no ceiling */
+	int64		reserve_bytes;
+	int64		server_limit_bytes; /* server_limit, -1 none: of the sum of
+									 * anon_bytes and shared_bytes */
+	uint64		patience;		/* guard_patience */
+} GuardServer;
+
+/* What is remembered of all.  All zero at the beginning. */
+typedef struct Guard
+{
+	GuardState	state;
+	uint64		ticked_at;		/* 0: never */
+	uint64		under_since;	/* or since the last action took effect */
+	int64		left_bytes;		/* at the last tick */
+	double		growth;			/* of late, bytes a microsecond */
+	double		surprises;		/* of late, in one tick */
+} Guard;
+
+typedef struct GuardAction
+{
+	GuardActionKind kind;
+	int			process;		/* index; the leader of the unit */
+} GuardAction;
+
+/*
+ * Decides for one tick.  now is that of a clock that is never set back, and not
+ * 0.  Fills in ceiling_bytes and held of each process, guard->state, and at
+ * most one action, which the caller carries out if the process still runs the
+ * same statement.  Returns after how long it wants to be asked again: 10,000
+ * to 1,000,000 microseconds.
+ */
+extern uint64 guard_decide(Guard *guard, const GuardServer *server,
+						   GuardProcess *processes, int count, uint64 now,
+						   GuardAction *action);
+
+/* The reserve where guard_reserve is -1. */
+extern int64 guard_default_reserve(int64 total_bytes);
+
+#endif							/* PGSM_GUARD_H */
