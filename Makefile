@@ -66,6 +66,7 @@ OBJS = \
 	src/reading/server_process.o \
 	src/reading/slab_blocks.o \
 	src/reading/statement_owners.o \
+	src/session/ceiling.o \
 	src/session/error_barrier.o \
 	src/session/event_ring.o \
 	src/session/high_water_mark.o \

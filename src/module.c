@@ -22,6 +22,7 @@
 #include "utils/guc.h"
 
 #include "functions/explain_option.h"
+#include "session/ceiling.h"
 #include "session/event_ring.h"
 #include "session/hooks.h"
 #include "session/process_limit.h"
@@ -53,6 +54,8 @@ int			setting_max_statements = 1000;
 int			setting_watch_interval = 1000;
 int			setting_record_interval = 10 * 1000;
 int			setting_record_size = 16 * 1024;
+int			setting_guard = GUARD_LOG;
+double		setting_guard_weight = 1.0;
 int			setting_status = SESSION_OK;
 
 bool		module_is_preloaded = false;
@@ -75,6 +78,13 @@ static const struct config_enum_entry track_statements_options[] = {
 	{"none", TRACK_STATEMENTS_NONE, false},
 	{"top", TRACK_STATEMENTS_TOP, false},
 	{"all", TRACK_STATEMENTS_ALL, false},
+	{NULL, 0, false}
+};
+
+static const struct config_enum_entry guard_options[] = {
+	{"off", GUARD_OFF, false},
+	{"log", GUARD_LOG, false},
+	{"on", GUARD_ON, false},
 	{NULL, 0, false}
 };
 
@@ -124,6 +134,7 @@ request_shared_memory(void)
 	RequestAddinShmemSpace(session_slot_shmem_size());
 	RequestAddinShmemSpace(event_ring_shmem_size());
 	RequestAddinShmemSpace(watched_shmem_size());
+	RequestAddinShmemSpace(ceiling_shmem_size());
 	RequestNamedLWLockTranche(EVENT_RING_TRANCHE, 1);
 	RequestAddinShmemSpace(statement_table_shmem_size());
 	RequestNamedLWLockTranche(STATEMENT_TABLE_TRANCHE, 1);
@@ -140,6 +151,7 @@ start_shared_memory(void)
 	event_ring_shmem_startup();
 	statement_table_shmem_startup();
 	watched_shmem_startup();
+	ceiling_shmem_startup();
 	LWLockRelease(AddinShmemInitLock);
 
 	process_limit_warn_jit();
@@ -330,6 +342,22 @@ define_settings(void)
 							module_is_preloaded ? PGC_POSTMASTER : PGC_SIGHUP,
 							GUC_UNIT_KB,
 							NULL, NULL, NULL);
+
+	DefineCustomEnumVariable("pg_session_memory.guard",
+							 "Keeps the server from running out of memory.",
+							 "on: when memory is short, sessions that hold much get no more; log: what would be refused is logged; off. Needs the library in shared_preload_libraries.",
+							 &setting_guard,
+							 GUARD_LOG, guard_options,
+							 PGC_SIGHUP, 0,
+							 NULL, NULL, NULL);
+
+	DefineCustomRealVariable("pg_session_memory.guard_weight",
+							 "Sets how much more than others a session may have when memory is short.",
+							 "With 2 it may hold twice as much before it gets no more. 0 exempts it from the guard.",
+							 &setting_guard_weight,
+							 1.0, 0.0, 1000.0,
+							 PGC_SUSET, 0,
+							 NULL, NULL, NULL);
 
 	/* The server sets it, and reports it to the client when it changes. */
 	DefineCustomEnumVariable("pg_session_memory.status",

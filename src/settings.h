@@ -23,6 +23,14 @@ typedef enum TrackStatements
 	TRACK_STATEMENTS_ALL
 } TrackStatements;
 
+/* Values of pg_session_memory.guard. */
+typedef enum GuardMode
+{
+	GUARD_OFF,
+	GUARD_LOG,					/* tells what it would do */
+	GUARD_ON
+} GuardMode;
+
 extern bool setting_track;		/* measure at the end of commands */
 extern int	setting_context_threshold;	/* kB, -1 off */
 extern int	setting_session_threshold;	/* kB, -1 off */
@@ -42,6 +50,8 @@ extern int	setting_max_statements; /* entries of the statement table */
 extern int	setting_watch_interval; /* milliseconds, 0 off */
 extern int	setting_record_interval;	/* milliseconds, 0 off */
 extern int	setting_record_size;	/* kB */
+extern int	setting_guard;		/* GuardMode */
+extern double setting_guard_weight; /* 0: exempt */
 extern int	setting_status;		/* SessionStatus, as reported */
 
 /* Bytes of a threshold setting, which is in kB; -1 where it is off. */
