@@ -40,20 +40,37 @@ RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 SET client_min_messages = warning AS $$
 DECLARE
     view text;
+    tables oid[];
+    columns text;
     parts text;
 BEGIN
     FOREACH view IN ARRAY session_memory_all.views() LOOP
         EXECUTE format('DROP VIEW IF EXISTS session_memory_all.%I', view);
-        SELECT string_agg(
-                format('SELECT %L::text AS server, * FROM %s',
-                    substr(s.srvname, length('session_memory_') + 1),
-                    c.oid::regclass),
-                ' UNION ALL ' ORDER BY s.srvname)
-            INTO parts
+        SELECT array_agg(t.ftrelid)
+            INTO tables
             FROM pg_foreign_server s
             JOIN pg_foreign_table t ON t.ftserver = s.oid
             JOIN pg_class c ON c.oid = t.ftrelid
             WHERE s.srvname LIKE 'session\_memory\_%' AND c.relname = view;
+        -- Those that all of them have: servers may be of several versions.
+        SELECT string_agg(quote_ident(attname), ', ' ORDER BY place)
+            INTO columns
+            FROM (
+                SELECT attname, max(attnum) AS place
+                FROM pg_attribute
+                WHERE attrelid = ANY (tables) AND attnum > 0
+                    AND NOT attisdropped
+                GROUP BY attname
+                HAVING count(*) = cardinality(tables)) AS common;
+        SELECT string_agg(
+                format('SELECT %L::text AS server, %s FROM %s',
+                    substr(s.srvname, length('session_memory_') + 1),
+                    columns, t.ftrelid::regclass),
+                ' UNION ALL ' ORDER BY s.srvname)
+            INTO parts
+            FROM pg_foreign_server s
+            JOIN pg_foreign_table t ON t.ftserver = s.oid
+            WHERE t.ftrelid = ANY (tables);
         CONTINUE WHEN parts IS NULL;
         EXECUTE format('CREATE VIEW session_memory_all.%I AS %s', view, parts);
         EXECUTE format('GRANT SELECT ON session_memory_all.%I TO pg_monitor',

@@ -59,8 +59,10 @@ END $$;
 CREATE SCHEMA IF NOT EXISTS session_memory;
 
 CREATE TABLE IF NOT EXISTS session_memory.alert AS
-SELECT now() AS at, now() AS last_seen, * FROM pg_session_memory_bloat
-WITH NO DATA;
+SELECT now() AS at, now() AS last_seen, pid, usename, datname,
+    application_name, client_addr, state, state_change, kind, context, bytes,
+    threshold_bytes, since, remedy
+FROM pg_session_memory_bloat WITH NO DATA;
 
 CREATE UNIQUE INDEX IF NOT EXISTS alert_once ON session_memory.alert
     (pid, kind, context, since) NULLS NOT DISTINCT;
@@ -97,10 +99,16 @@ BEGIN ATOMIC
     WHERE (a.pid, a.kind, a.since) = (b.pid, b.kind, b.since)
         AND a.context IS NOT DISTINCT FROM b.context;
     WITH new AS (
-        INSERT INTO session_memory.alert
-        SELECT now(), now(), * FROM pg_session_memory_bloat
+        INSERT INTO session_memory.alert (at, last_seen, pid, usename, datname,
+            application_name, client_addr, state, state_change, kind, context,
+            bytes, threshold_bytes, since, remedy)
+        SELECT now(), now(), pid, usename, datname, application_name,
+            client_addr, state, state_change, kind, context, bytes,
+            threshold_bytes, since, remedy
+        FROM pg_session_memory_bloat
         ON CONFLICT DO NOTHING
-        RETURNING *)
+        RETURNING pid, usename, datname, application_name, kind, context,
+            bytes, threshold_bytes)
     SELECT pg_notify('session_memory', json_build_object(
         'pid', pid, 'usename', usename, 'datname', datname,
         'application_name', application_name, 'kind', kind,

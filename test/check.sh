@@ -257,16 +257,14 @@ analysed()
 	done
 }
 
-# What people copy goes on to work when a view has another column.  clusters.sql
-# shows what each server has; cron.sql keeps whole rows of pg_session_memory_bloat.
+# What people copy goes on to work when a view has another column.
 columns_named()
 {
 	cd "$PRIVATE_TREE" || return
-	! grep -rniE '(select|,)[[:blank:]]+([a-z_]+\.)?\*($|[^a-z_])' README.md doc examples \
+	! grep -rniE '(select|returning|,)[[:blank:]]+([a-z_]+\.)?\*($|[^a-z_])' README.md doc examples \
 		--include='*.md' --include='*.sql' --include='*.y*ml' \
 		--include='*.cfg' --include='*.py' --include='*.mjs' \
-		--include='*.properties' --include=psqlrc \
-		--exclude=clusters.sql --exclude=cron.sql
+		--include='*.properties' --include=psqlrc
 }
 
 check_style()

@@ -103,6 +103,14 @@ def one_view(servers):
         "SELECT count(DISTINCT server), count(*) FROM session_memory_all."
         "pg_session_memory WHERE backend_type = 'checkpointer'", CENTRAL),
         [(len(names), len(names))])
+    query("ALTER FOREIGN TABLE session_memory_other.pg_session_memory_pools "
+          "DROP COLUMN anon_bytes CASCADE; "
+          "SELECT session_memory_all.refresh()", CENTRAL)
+    equal("of another version, with a column less: what all have", query(
+        "SELECT bool_or(attname = 'anon_bytes'), bool_or(attname = 'sessions') "
+        "FROM pg_attribute WHERE attrelid = "
+        "'session_memory_all.pg_session_memory_pools'::regclass", CENTRAL),
+        [(False, True)])
     query("SELECT session_memory_all.remove('other')", CENTRAL)
     equal("taken out", query(
         "SELECT DISTINCT server FROM session_memory_all.pg_session_memory "

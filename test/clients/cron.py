@@ -230,6 +230,7 @@ def main():
     bloated.cursor().execute(BLOAT)
     run_job("alerts")
     equal("bloat that comes again is a second alert", len(query(alerts)), 2)
+    wait_until(lambda: select.select([listener], [], [], 0)[0], 10)
     equal("and a second notification", len(notifications(listener)), 1)
 
     ok("trimming: any size, if it is told to",
