@@ -133,10 +133,15 @@ void
 event_ring_add_statement(int64 bytes, int64 threshold_bytes, int64 query_id,
 						 const char *text, int length)
 {
+	const SlotData *slot;
+
 	if (!own_event_is_allowed())
 		return;
+	slot = session_slot_mine();
+
+	/* A session that is not tracked has measured nothing, or long ago. */
 	fill_event(EVENT_STATEMENT, bytes, threshold_bytes,
-			   session_slot_mine()->retained_bytes);
+			   slot->measured_at != 0 ? slot->retained_bytes : -1);
 	own_event.query_id = query_id;
 	length = Min(length, EVENT_QUERY_BYTES - 1);
 	memcpy(own_event.query, text, length);
