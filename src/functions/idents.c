@@ -164,9 +164,9 @@ text_datum(const char *string)
  * pg_session_memory_idents(pid int, max_rows int, by_pattern boolean)
  *
  * A row for each category, name and pattern of contexts' idents, or for each
- * ident, of most bytes first, at most max_rows.  Pids, permissions and errors as in
- * pg_session_memory_contexts; raises invalid_parameter_value if max_rows is
- * negative.
+ * ident, of most bytes first, at most max_rows.  Pids, permissions and errors
+ * as in pg_session_memory_contexts; raises invalid_parameter_value if max_rows
+ * is negative.
  */
 Datum
 pg_session_memory_idents(PG_FUNCTION_ARGS)

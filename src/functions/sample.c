@@ -10,9 +10,10 @@
  * end first.
  *
  * Times of rows are the clock's; waits are not, so that a clock that is set
- * back does not make them longer.  The wait ends at once when the query is cancelled, the client has gone as
- * far as PostgreSQL notices, or the server ends.  It does not end with the
- * observed session, whose end the next look finds.
+ * back does not make them longer.  The wait ends at once when the query is
+ * cancelled, the client has gone as far as PostgreSQL notices, or the server
+ * ends.  It does not end with the observed session, whose end the next look
+ * finds.
  *
  *-------------------------------------------------------------------------
  */

@@ -257,9 +257,9 @@ trim_other(int pid, int64 timeout, TrimResult *result, bool *may_see)
  *
  * Asks a session to trim itself, waits for it up to timeout milliseconds, and
  * returns one row: the outcome, and the columns of the own trim, which are
- * NULL unless it was trimmed and the caller may see the session's memory.  What keeps it from being trimmed, the
- * caller's rights included, is no error but a WARNING, and where it was not
- * waited for not even that.
+ * NULL unless it was trimmed and the caller may see the session's memory.
+ * What keeps it from being trimmed, the caller's rights included, is no error
+ * but a WARNING, and where it was not waited for not even that.
  */
 Datum
 pg_session_memory_trim_other(PG_FUNCTION_ARGS)

@@ -16,10 +16,10 @@
 extern void session_interrupt_prepare(void);
 
 /*
- * Has the handler, instead of one that was awaited, called once, when an interrupt is handled: the one that
- * session_interrupt_raise asks for, or a parallel worker's before that.  It
- * runs with interrupts held, and must not raise an error, nor call this
- * function.  Callbacks too; no error.
+ * Has the handler, instead of one that was awaited, called once, when an
+ * interrupt is handled: the one that session_interrupt_raise asks for, or a
+ * parallel worker's before that.  It runs with interrupts held, and must not
+ * raise an error, nor call this function.  Callbacks too; no error.
  */
 extern void session_interrupt_await(void (*handler) (void));
 

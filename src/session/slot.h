@@ -94,7 +94,8 @@ extern void session_slot_end(void);
 /*
  * Copies what the process in this slot has published.  Returns false if the
  * slot is not that process's, or there is no shared memory and the process
- * is another one, or the process was stopped while it wrote.  May raise what CHECK_FOR_INTERRUPTS raises.
+ * is another one, or the process was stopped while it wrote.  May raise what
+ * CHECK_FOR_INTERRUPTS raises.
  */
 extern bool session_slot_read(int slot, int pid, TimestampTz start,
 							  SlotData *data);

@@ -18,8 +18,8 @@
  * its parallel workers took, which tell it to their leader at their end.
  *
  * A statement that is not nested goes through these states.  Only the current
- * one and the one before it are kept, so nothing piles up when statements fail, are cancelled, or
- * leave a portal open.
+ * one and the one before it are kept, so nothing piles up when statements
+ * fail, are cancelled, or leave a portal open.
  *
  *	state	entered when						left when
  *	NONE	the process starts					a statement begins
