@@ -22,12 +22,15 @@
 /* What the system gives, as this test has it */
 static int	open_made(const char *name, int flags);
 static ssize_t read_made(int file, void *to, size_t size);
+static ssize_t pread_made(int file, void *to, size_t size, off_t offset);
 
 #define open open_made
 #define read read_made
+#define pread pread_made
 #include "../src/reading/process_memory.c"
 #undef open
 #undef read
+#undef pread
 
 int			MyProcPid;
 
@@ -58,6 +61,36 @@ read_made(int file, void *to, size_t size)
 	memcpy(to, made + made_read, size);
 	made_read += size;
 	return size;
+}
+
+/* A file as short as statm comes in one piece, or a signal comes first. */
+static ssize_t
+pread_made(int file, void *to, size_t size, off_t offset)
+{
+	size_t		left = strlen(made) - offset;
+
+	if (random() % 3 == 0)
+	{
+		errno = EINTR;
+		return -1;
+	}
+	memcpy(to, made + offset, left < size ? left : size);
+	return left < size ? left : size;
+}
+
+/* Whether statm with this text has these bytes, in pages. */
+static bool
+pages_are(const char *text, long resident, long shared, long private)
+{
+	const long	page = sysconf(_SC_PAGESIZE);
+	ProcessPages pages;
+
+	strcpy(made, text);
+	return process_memory_read_pages(0, &pages) &&
+		pages.resident_bytes == resident * page &&
+		pages.shared_bytes == shared * page &&
+		pages.private_bytes == private * page &&
+		process_memory_anon_bytes(4711) == (resident - shared) * page;
 }
 
 /* A file as Linux 6.1 writes it, of a process that is in so many groups */
@@ -104,6 +137,16 @@ main(int argc, char **argv)
 		memory.swap_bytes != -1 || process_memory_read_map(4711, &map))
 	{
 		printf("figures were found where there are none\n");
+		return 1;
+	}
+
+	if (!pages_are("56803 9876 5432 1900 0 1234 0\n", 9876, 5432, 1234) ||
+		!pages_are("9000000000 8000000000 0 1 0 7000000000 0\n", 8000000000, 0,
+				   7000000000) ||
+		pages_are("", 0, 0, 0) || pages_are("1 1 1 1 0\n", 1, 1, 0) ||
+		pages_are("one 1 1 1 0 1 0\n", 1, 1, 1))
+	{
+		printf("statm is not read as it is: %s\n", made);
 		return 1;
 	}
 	printf("%d files of up to %zu bytes\n", checked, sizeof(made));

@@ -12,7 +12,6 @@
  */
 #include "postgres.h"
 
-#include <fcntl.h>
 #ifdef __linux__
 #include <sys/resource.h>
 #endif
@@ -20,11 +19,8 @@
 
 #include "miscadmin.h"
 
+#include "close_on_exec.h"
 #include "reading/process_memory.h"
-
-#ifndef O_CLOEXEC
-#define O_CLOEXEC 0
-#endif
 
 /*
  * As much of a file as is looked at at a time.  Lines that are longer have no
@@ -136,69 +132,76 @@ process_memory_read(int pid, ProcessMemory *memory)
 	return memory->anon_bytes >= 0;
 }
 
-/*
- * Out of /proc/<pid>/statm, in bytes: anonymous memory in RAM, and all private
- * memory that can be written to, wherever it is.  Returns false where there
- * is none.
- */
-static bool
-read_statm(int pid, int64 *anon_bytes, int64 *private_bytes)
+bool
+process_memory_read_pages(int file, ProcessPages *pages)
 {
 	static long page_bytes = 0;
 	char		text[256];
 	char	   *at = text;
-	int64		pages[6];
-	int			file = open_proc_file(pid, "statm");
-	int			length;
+	int64		counts[6];
+	ssize_t		length;
+
+	do
+		length = pread(file, text, sizeof(text) - 1, 0);
+	while (length < 0 && errno == EINTR);
 
 	/* All, in RAM, of files or shared in RAM, code, nothing, private. */
-	if (file < 0)
-		return false;
-	length = read_some(file, text, sizeof(text) - 1);
-	close(file);
 	if (length <= 0)
 		return false;
 	text[length] = '\0';
-	for (int i = 0; i < lengthof(pages); i++)
+	for (int i = 0; i < lengthof(counts); i++)
 	{
 		char	   *from = at;
 
-		pages[i] = strtol(from, &at, 10);
+		counts[i] = strtol(from, &at, 10);
 		if (at == from)
 			return false;
 	}
-	if (pages[1] < pages[2])
-		return false;
 	if (page_bytes == 0)
 		page_bytes = sysconf(_SC_PAGESIZE);
-	*anon_bytes = (pages[1] - pages[2]) * page_bytes;
-	*private_bytes = pages[5] * page_bytes;
-	return true;
+	pages->resident_bytes = counts[1] * page_bytes;
+	pages->shared_bytes = counts[2] * page_bytes;
+	pages->private_bytes = counts[5] * page_bytes;
+	return pages->resident_bytes >= pages->shared_bytes;
+}
+
+/* The same of a process. */
+static bool
+read_pages_of(int pid, ProcessPages *pages)
+{
+	int			file = open_proc_file(pid, "statm");
+	bool		known;
+
+	if (file < 0)
+		return false;
+	known = process_memory_read_pages(file, pages);
+	close(file);
+	return known;
 }
 
 int64
 process_memory_anon_bytes(int pid)
 {
-	int64		anon_bytes;
-	int64		private_bytes;
+	ProcessPages pages;
 
-	if (!read_statm(pid, &anon_bytes, &private_bytes))
+	if (!read_pages_of(pid, &pages))
 		return -1;
-	return anon_bytes;
+	return pages.resident_bytes - pages.shared_bytes;
 }
 
 int64
 process_memory_own_bytes(int64 interesting)
 {
 	int64		anon_bytes;
-	int64		private_bytes;
+	ProcessPages pages;
 	ProcessMemory memory;
 
-	if (!read_statm(MyProcPid, &anon_bytes, &private_bytes))
+	if (!read_pages_of(MyProcPid, &pages))
 		return -1;
+	anon_bytes = pages.resident_bytes - pages.shared_bytes;
 
 	/* Also with all that it may have in swap it is below. */
-	if (Max(anon_bytes, private_bytes) <= interesting ||
+	if (Max(anon_bytes, pages.private_bytes) <= interesting ||
 		!process_memory_read(MyProcPid, &memory))
 		return anon_bytes;
 	return memory.anon_bytes + Max(memory.swap_bytes, 0);

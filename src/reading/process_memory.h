@@ -33,10 +33,27 @@ typedef struct ProcessMemoryMap
 /*
  * Reads /proc/<pid>/status.  Linux 6.2 and later count a process's pages a
  * processor, and may leave out what each has not handed over: 32 pages, or
- * twice the number of processors, if that is more.  Returns false, with all figures -1, where there
- * is none.  No allocation, no error; may run in callbacks.
+ * twice the number of processors, if that is more.  Returns false, with all
+ * figures -1, where there is none.  No allocation, no error; may run in
+ * callbacks.
  */
 extern bool process_memory_read(int pid, ProcessMemory *memory);
+
+/* Bytes of pages of some kinds. */
+typedef struct ProcessPages
+{
+	int64		resident_bytes; /* in RAM */
+	int64		shared_bytes;	/* of these, files' and shared memory's */
+	int64		private_bytes;	/* writable and private, in RAM or not */
+} ProcessPages;
+
+/*
+ * Reads an open /proc/<pid>/statm, from its beginning, as often as is wanted:
+ * the same figures, as far off, for a fraction of what status costs.  Returns
+ * false where they are not told.  No allocation, no error; may run in
+ * callbacks.
+ */
+extern bool process_memory_read_pages(int file, ProcessPages *pages);
 
 /*
  * The most private writable memory that the operating system lets a process
@@ -46,10 +63,8 @@ extern bool process_memory_read(int pid, ProcessMemory *memory);
 extern int64 process_memory_limit(int pid);
 
 /*
- * Anonymous memory in RAM alone, in bytes, -1 where it is not told: the same
- * figure, as far off, out of /proc/<pid>/statm, which costs a fraction of
- * status.
- * No allocation, no error; may run in callbacks.
+ * Anonymous memory in RAM alone, in bytes, -1 where it is not told, by
+ * process_memory_read_pages.  No allocation, no error; may run in callbacks.
  */
 extern int64 process_memory_anon_bytes(int pid);
 

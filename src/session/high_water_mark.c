@@ -31,7 +31,6 @@
 #include "postgres.h"
 
 #ifdef __linux__
-#include <fcntl.h>
 #include <sys/resource.h>
 #include <unistd.h>
 #endif
@@ -39,6 +38,8 @@
 #include "miscadmin.h"
 #include "storage/fd.h"
 
+#include "close_on_exec.h"
+#include "reading/process_memory.h"
 #include "session/high_water_mark.h"
 
 /* What statements that were not looked at may add before it begins anew. */
@@ -64,33 +65,6 @@ static HighWaterMark mark;
 bool		high_water_mark_is_stale = true;
 
 #ifdef __linux__
-
-static int64
-page_bytes(void)
-{
-	static int64 bytes = 0;
-
-	if (bytes == 0)
-		bytes = sysconf(_SC_PAGESIZE);
-	return bytes;
-}
-
-/* What is in RAM now, and how much of it is of files and shared memory. */
-static bool
-read_statm(int64 *resident, int64 *shared)
-{
-	char		text[128];
-	ssize_t		length = pread(mark.statm, text, sizeof(text) - 1, 0);
-	char	   *end;
-
-	if (length <= 0)
-		return false;
-	text[length] = '\0';
-	(void) strtol(text, &end, 10);
-	*resident = strtol(end, &end, 10) * page_bytes();
-	*shared = strtol(end, &end, 10) * page_bytes();
-	return *resident > 0;
-}
 
 /* The largest that was in RAM. */
 static int64
@@ -169,14 +143,13 @@ open_files(void)
 void
 high_water_mark_begin_anew(void)
 {
-	int64		resident;
-	int64		shared;
+	ProcessPages pages;
 
 	high_water_mark_is_stale = false;
 	if (!open_files())
 		return;
 	if (pwrite(mark.clear_refs, "5", 1, 0) != 1 ||
-		!read_statm(&resident, &shared))
+		!process_memory_read_pages(mark.statm, &pages))
 	{
 		refuse("/proc/self/clear_refs");
 		close(mark.clear_refs);
@@ -185,10 +158,10 @@ high_water_mark_begin_anew(void)
 		ReleaseExternalFD();
 		return;
 	}
-	mark.anon_bytes = resident - shared;
+	mark.anon_bytes = pages.resident_bytes - pages.shared_bytes;
 
 	/* What the kernel takes for its number, which it may estimate. */
-	mark.resident_bytes = Max(peak_resident(), resident);
+	mark.resident_bytes = Max(peak_resident(), pages.resident_bytes);
 	mark.has_begun = true;
 }
 
@@ -197,8 +170,7 @@ static int64
 look(bool *is_raised)
 {
 	int64		peak;
-	int64		resident;
-	int64		shared;
+	ProcessPages pages;
 
 	*is_raised = false;
 	if (unlikely(!mark.has_begun) || mark.is_refused ||
@@ -210,9 +182,9 @@ look(bool *is_raised)
 	if (peak <= mark.resident_bytes)
 		return 0;
 	*is_raised = true;
-	if (!read_statm(&resident, &shared))
+	if (!process_memory_read_pages(mark.statm, &pages))
 		return -1;
-	return Max(peak - shared - mark.anon_bytes, 0);
+	return Max(peak - pages.shared_bytes - mark.anon_bytes, 0);
 }
 
 void
@@ -226,12 +198,11 @@ high_water_mark_check(void)
 int64
 high_water_mark_whole_bytes(void)
 {
-	int64		resident;
-	int64		shared;
+	ProcessPages pages;
 
-	if (!open_files() || !read_statm(&resident, &shared))
+	if (!open_files() || !process_memory_read_pages(mark.statm, &pages))
 		return -1;
-	return Max(peak_resident() - shared, 0);
+	return Max(peak_resident() - pages.shared_bytes, 0);
 }
 
 #else

@@ -34,18 +34,14 @@
  */
 #include "postgres.h"
 
-#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "miscadmin.h"
 #include "port/pg_crc32c.h"
 
+#include "close_on_exec.h"
 #include "watcher/recorder.h"
-
-#ifndef O_CLOEXEC
-#define O_CLOEXEC 0
-#endif
 
 #define BLOCK_BYTES			512
 #define FIRST_RECORD		(2 * BLOCK_BYTES)

@@ -34,14 +34,10 @@
  */
 #include "postgres.h"
 
-#include <fcntl.h>
 #include <unistd.h>
 
+#include "close_on_exec.h"
 #include "watcher/server_memory.h"
-
-#ifndef O_CLOEXEC
-#define O_CLOEXEC 0
-#endif
 
 /* The longest file but mountinfo: memory.stat has some 2 kB. */
 #define FILE_BYTES			8192
