@@ -74,6 +74,8 @@ OBJS = \
 	src/session/identity.o \
 	src/session/interrupt.o \
 	src/session/judge.o \
+	src/session/limit_error.o \
+	src/session/limit_languages.o \
 	src/session/measure.o \
 	src/session/process_limit.o \
 	src/session/remedy.o \

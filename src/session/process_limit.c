@@ -43,10 +43,9 @@
  * down with PANIC.  So from the last moment before, the limit is lifted until
  * TopTransactionContext goes.
  *
- * A language's interpreter.  libperl and libpython crash, and the server with
- * them, if they get no memory while they begin.  So in the command in which a
- * session first uses a procedural language other than PL/pgSQL, the limit is
- * higher by LANGUAGE_BYTES.
+ * A language's interpreter needs memory when it begins (limit_languages.c).  So
+ * in the command in which a session first uses a procedural language other
+ * than PL/pgSQL, the limit is higher by LANGUAGE_BYTES.
  *
  * A session whose caches have filled the process could not do anything any
  * more.  If it is still full when a command that has failed at the limit is
@@ -65,31 +64,20 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include "access/htup_details.h"
 #include "access/parallel.h"
-#include "access/transam.h"
 #include "access/xact.h"
 #include "catalog/namespace.h"
-#include "catalog/objectaccess.h"
-#include "catalog/pg_language.h"
-#include "catalog/pg_proc.h"
-#include "catalog/pg_type.h"
-#include "fmgr.h"
 #include "jit/jit.h"
 #include "miscadmin.h"
 #include "storage/ipc.h"
 #include "utils/memutils.h"
-#include "utils/syscache.h"
 
 #include "pg_compat.h"
 #include "reading/process_memory.h"
-#include "session/event_ring.h"
-#include "session/identity.h"
 #include "session/judge.h"
-#include "session/measure.h"
+#include "session/limit_error.h"
+#include "session/limit_languages.h"
 #include "session/process_limit.h"
-#include "session/remedy.h"
-#include "session/statement_memory.h"
 #include "session/trim.h"
 #include "settings.h"
 
@@ -107,17 +95,8 @@
  */
 #define ROOM_BYTES		(256 * 1024)
 
-/*
- * How far below the limit a process may be whose request of a small size has
- * failed: a memory context asks malloc(3) for as much at once.
- */
-#define BLOCK_BYTES		(8 * 1024 * 1024)
-
 /* What the interpreter of a language needs when it begins, amply. */
 #define LANGUAGE_BYTES	(32 * 1024 * 1024)
-
-/* Languages that a session is known to have used. */
-#define KNOWN_LANGUAGES	16
 
 /* Linux takes a soft limit of 0 for none. */
 #define SMALLEST_LIMIT	4096
@@ -138,30 +117,11 @@ typedef struct ProcessLimit
 	int64		base_bytes;		/* the limit, or more if more was there */
 	int64		kept_bytes;		/* the limit and what ROOM_BYTES has added */
 	int64		language_bytes; /* LANGUAGE_BYTES while one may begin, or 0 */
-	int			languages;		/* that were used, known ones below */
-	Oid			known_languages[KNOWN_LANGUAGES];
 	bool		settings_restored;	/* of a parallel worker: the leader's */
 	bool		lifts_at_exit;	/* before temporary tables are dropped */
-	bool		in_callback;	/* an error is being described */
 } ProcessLimit;
 
 static ProcessLimit limit;
-
-/* The event of a command that has failed at the limit, until it is over. */
-typedef struct HitEvent
-{
-	bool		pending;
-	int64		bytes;
-	int64		limit_bytes;
-	int64		context_bytes;
-	char		context[SLOT_NAME_BYTES];
-} HitEvent;
-
-static HitEvent hit_event;
-
-/* What is said of an error at the limit. */
-static char detail_text[2048];
-static char hint_text[1024];
 
 static ErrorContextCallback error_callback;
 static MemoryContextCallback command_callback;
@@ -171,8 +131,6 @@ static bool subtransaction_callback_hangs = false;
 static MemoryContextCallback block_callback;
 static bool block_callback_hangs = false;
 static emit_log_hook_type previous_emit_log_hook = NULL;
-static needs_fmgr_hook_type previous_needs_fmgr_hook = NULL;
-static object_access_hook_type previous_object_access_hook = NULL;
 
 static void await_end_of_command(void);
 static void trim_if_full(void);
@@ -268,150 +226,6 @@ lift_limit(void)
  */
 
 /*
- * The size of the request that has failed: the first number of PostgreSQL's
- * own DETAIL, in any language; 0 if there is none.
- */
-static int64
-requested_bytes(const char *detail)
-{
-	if (detail == NULL)
-		return 0;
-	detail += strcspn(detail, "0123456789");
-	return strtoll(detail, NULL, 10);
-}
-
-/*
- * Whether an error of this process was raised since the limit was reached,
- * and not by the machine, by shared memory, by another server or by RAISE.
- */
-static bool
-is_at_limit(const ErrorData *edata, int64 data_bytes)
-{
-	if (edata->sqlerrcode != ERRCODE_OUT_OF_MEMORY ||
-		edata->message_id == NULL ||
-		strcmp(edata->message_id, "out of memory") != 0)
-		return false;
-	return data_bytes < 0 ||
-		data_bytes + requested_bytes(edata->detail) + BLOCK_BYTES >
-		(int64) limit_bytes(setting_process_limit);
-}
-
-/*
- * Whether it is an error of a parallel worker at its limit, who has said all.
- */
-static bool
-is_workers_error(const ErrorData *edata)
-{
-	return edata->sqlerrcode == ERRCODE_OUT_OF_MEMORY &&
-		edata->message_id == NULL && edata->detail != NULL &&
-		strstr(edata->detail, "pg_session_memory.process_limit") != NULL;
-}
-
-/*
- * What to do about it, into text: about the statement, if it and what it has
- * just asked for are more than any category of what the session retains.
- */
-static const char *
-remedy(const SessionMeasure *measure, int64 requested, char *text)
-{
-	const int64 *bytes = measure->category_bytes;
-	ContextCategory largest = CATEGORY_EXECUTION;
-	int64		most;
-
-	most = requested + bytes[CATEGORY_EXECUTION] +
-		bytes[CATEGORY_TRANSACTION] + bytes[CATEGORY_CURSORS];
-	for (int i = 0; i < CONTEXT_CATEGORY_COUNT; i++)
-	{
-		if (bytes[i] > most)
-		{
-			largest = (ContextCategory) i;
-			most = bytes[i];
-		}
-	}
-	if (largest == CATEGORY_EXECUTION)
-		return "Let the statement handle less at a time, or lower work_mem.";
-	return remedy_text(memory_cause(largest, bytes[largest],
-									measure->cache_free_bytes,
-									measure->of_functions),
-					   0, IsTransactionBlock(), text);
-}
-
-/*
- * Writes what there is to say to detail_text and hint_text, and keeps what
- * the event needs.
- */
-static void
-describe_error(const ErrorData *edata, int64 data_bytes)
-{
-	static SessionMeasure measure;
-	static char largest[LARGEST_WORDS_BYTES];
-	char		what[REMEDY_BYTES];
-	int64		most = (int64) limit_bytes(setting_process_limit);
-	int64		requested = requested_bytes(edata->detail);
-	char		bytes[PRETTY_BYTES];
-	char		process[64] = "";
-	char		id[48] = "";
-
-	session_measure_everything(&measure);
-	if (data_bytes >= 0)
-		snprintf(process, sizeof(process),
-				 "The process holds %s of private memory, ",
-				 pretty_bytes(data_bytes, bytes));
-	if (session_query_id() != 0)
-		snprintf(id, sizeof(id), " Query id " INT64_FORMAT ".",
-				 session_query_id());
-	snprintf(detail_text, sizeof(detail_text),
-			 "%s%s%spg_session_memory.process_limit is %s. Largest: %s contexts.%s",
-			 edata->detail != NULL ? edata->detail : "",
-			 edata->detail != NULL ? " " : "", process,
-			 pretty_bytes(most, bytes),
-			 largest_groups_words(&measure, largest), id);
-	snprintf(hint_text, sizeof(hint_text),
-			 "%s If it does need so much, raise pg_session_memory.process_limit.",
-			 remedy(&measure, requested, what));
-
-	if (!hit_event.pending)
-	{
-		hit_event.pending = true;
-		hit_event.bytes = data_bytes < 0 ? -1 : data_bytes + requested;
-		hit_event.limit_bytes = most;
-		hit_event.context_bytes = measure.bytes;
-		strlcpy(hit_event.context, measure.largest[0].name != NULL ?
-				measure.largest[0].name : "", SLOT_NAME_BYTES);
-	}
-}
-
-/*
- * Finds out whether an error is the limit's, and counts it.  Where it was
- * raised by this process, the texts are set and true is returned.
- */
-static bool
-examine_error(const ErrorData *edata)
-{
-	bool		at_limit = false;
-	int64		data_bytes;
-
-	/*
-	 * An error in here is raised in this very state, and comes here again. In
-	 * a critical section the server is about to go down.
-	 */
-	if (limit.in_callback || CritSectionCount > 0)
-		return false;
-	limit.in_callback = true;
-	data_bytes = data_bytes_now();
-	if (is_workers_error(edata))
-		statement_memory_limited();
-	else if (is_at_limit(edata, data_bytes))
-	{
-		statement_memory_limited();
-		describe_error(edata, data_bytes);
-		at_limit = true;
-	}
-	limit.in_callback = false;
-	return at_limit;
-}
-
-/*
  * The callback of error_context_stack: a message, of which only the SQLSTATE
  * can be known, is about to be thrown or written.
  */
@@ -419,8 +233,6 @@ static void
 message_was_raised(void *arg)
 {
 	int			category = ERRCODE_TO_CATEGORY(geterrcode());
-	MemoryContext caller;
-	ErrorData  *edata;
 
 	if (limit.state == LIMIT_NONE ||
 		category == ERRCODE_SUCCESSFUL_COMPLETION ||
@@ -429,20 +241,8 @@ message_was_raised(void *arg)
 		return;
 	loosen_limit();
 	await_end_of_command();
-	if (likely(geterrcode() != ERRCODE_OUT_OF_MEMORY) || limit.in_callback ||
-		CritSectionCount > 0)
-		return;
-
-	caller = MemoryContextSwitchTo(TopMemoryContext);
-	edata = CopyErrorData();
-	MemoryContextSwitchTo(caller);
-	if (edata->elevel >= ERROR && examine_error(edata))
-	{
-		errdetail_internal("%s", detail_text);
-		if (edata->hint == NULL)
-			errhint("%s", hint_text);
-	}
-	FreeErrorData(edata);
+	if (unlikely(geterrcode() == ERRCODE_OUT_OF_MEMORY))
+		limit_error_raised((int64) limit_bytes(setting_process_limit));
 }
 
 /*
@@ -456,14 +256,9 @@ message_is_logged(ErrorData *edata)
 		bool		was_heard = limit.state != LIMIT_KEPT;
 
 		lift_limit();
-		if (!was_heard && examine_error(edata))
-		{
-			edata->detail = MemoryContextStrdup(edata->assoc_context,
-												detail_text);
-			if (edata->hint == NULL)
-				edata->hint = MemoryContextStrdup(edata->assoc_context,
-												  hint_text);
-		}
+		if (!was_heard)
+			limit_error_logged(edata,
+							   (int64) limit_bytes(setting_process_limit));
 	}
 	if (previous_emit_log_hook)
 		previous_emit_log_hook(edata);
@@ -496,16 +291,6 @@ hear_of_errors(void)
  * When it is over
  * ---------------------------------------------------------------------------
  */
-
-static void
-write_event(void)
-{
-	if (!hit_event.pending)
-		return;
-	hit_event.pending = false;
-	event_ring_add(EVENT_LIMITED, hit_event.context, hit_event.bytes,
-				   hit_event.limit_bytes, hit_event.context_bytes);
-}
 
 /*
  * The callback of TopTransactionContext: a block that had failed is over, or a
@@ -548,18 +333,15 @@ static void
 end_of_command(void *arg)
 {
 	command_callback_hangs = false;
-	if (unlikely(hit_event.pending) || limit.language_bytes > 0)
-	{
-		write_event();
+	if (unlikely(limit_error_pending()) || limit.language_bytes > 0)
 		trim_if_full();
-	}
+	limit_error_end_of_command();
 
 	/* What an interpreter has taken, it keeps. */
 	if (limit.language_bytes > 0)
 		limit.base_bytes = Max(limit.base_bytes,
 							   Min(data_bytes_now(), limit.base_bytes +
 								   limit.language_bytes));
-	limit.in_callback = false;
 	limit.language_bytes = 0;
 	if (IsAbortedTransactionBlockState() && limit.state != LIMIT_NONE)
 		loosen_for_block();
@@ -693,105 +475,29 @@ process_limit_abort(void)
 {
 	lift_limit();
 	/* A parallel worker has no other moment. */
-	if (unlikely(hit_event.pending) && MessageContext == NULL)
-		write_event();
-}
-
-/* ---------------------------------------------------------------------------
- * Languages
- * ---------------------------------------------------------------------------
- */
-
-/*
- * The language by which a function is executed, if it is one that may have an
- * interpreter: not one of PostgreSQL's own.  A language's handler for DO is
- * taken for a language.
- */
-static Oid
-language_of_function(Oid function)
-{
-	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
-	Form_pg_proc procedure;
-	Oid			language;
-
-	if (!HeapTupleIsValid(tuple))
-		return InvalidOid;
-	procedure = (Form_pg_proc) GETSTRUCT(tuple);
-	language = procedure->prolang;
-	if (language == ClanguageId && procedure->prorettype == VOIDOID &&
-		procedure->pronargs == 1 &&
-		procedure->proargtypes.values[0] == INTERNALOID)
-		language = function;
-	ReleaseSysCache(tuple);
-	return language < FirstNormalObjectId ? InvalidOid : language;
+	if (unlikely(limit_error_pending()) && MessageContext == NULL)
+		limit_error_end_of_command();
 }
 
 /*
- * A function is about to be called, and its language's library loaded.
+ * The session is about to use a language for the first time.
  */
-static void
-function_is_used(Oid function)
+static bool
+language_begins(void)
 {
-	Oid			language;
-
-	if (limit.state != LIMIT_KEPT || function < FirstNormalObjectId)
-		return;
-	language = language_of_function(function);
-	if (!OidIsValid(language))
-		return;
-	for (int i = 0; i < Min(limit.languages, KNOWN_LANGUAGES); i++)
-	{
-		if (limit.known_languages[i] == language)
-			return;
-	}
-	limit.known_languages[limit.languages++ % KNOWN_LANGUAGES] = language;
+	if (limit.state != LIMIT_KEPT)
+		return false;
 	limit.base_bytes = Max(limit.base_bytes, data_bytes_now());
 	limit.language_bytes = LANGUAGE_BYTES;
 	keep_limit(setting_process_limit);
 	await_end_of_command();
-}
-
-/* needs_fmgr_hook: triggers, and DO. */
-static bool
-function_is_looked_up(Oid function)
-{
-	function_is_used(function);
-	return previous_needs_fmgr_hook && previous_needs_fmgr_hook(function);
-}
-
-/* object_access_hook: functions in queries, of SECURITY DEFINER, too. */
-static void
-object_is_used(ObjectAccessType access, Oid class, Oid object, int part,
-			   void *arg)
-{
-	if (access == OAT_FUNCTION_EXECUTE)
-		function_is_used(object);
-	if (previous_object_access_hook)
-		previous_object_access_hook(access, class, object, part, arg);
+	return true;
 }
 
 /* ---------------------------------------------------------------------------
  * Its beginning, and the setting
  * ---------------------------------------------------------------------------
  */
-
-/*
- * Installs the hooks that find languages, which each call of a function pays
- * for: where there is a limit.
- */
-static void
-watch_languages(void)
-{
-	static bool watches = false;
-
-	if (watches)
-		return;
-	watches = true;
-	previous_needs_fmgr_hook = needs_fmgr_hook;
-	needs_fmgr_hook = function_is_looked_up;
-	previous_object_access_hook = object_access_hook;
-	object_access_hook = object_is_used;
-}
 
 /*
  * Makes the limit of a process that has begun be as the setting says.
@@ -801,7 +507,7 @@ apply_setting(int kilobytes)
 {
 	if (kilobytes >= 0)
 	{
-		watch_languages();
+		limit_languages_watch(language_begins);
 		limit.kept_bytes = (int64) limit_bytes(kilobytes);
 		limit.base_bytes = Max(limit.kept_bytes, data_bytes_now());
 		hear_of_errors();
