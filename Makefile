@@ -64,6 +64,7 @@ OBJS = \
 	src/reading/process_memory.o \
 	src/reading/read_permission.o \
 	src/reading/server_process.o \
+	src/reading/shared_memory.o \
 	src/reading/slab_blocks.o \
 	src/reading/statement_owners.o \
 	src/session/ceiling.o \
@@ -90,6 +91,7 @@ OBJS = \
 	src/session/watched.o \
 	src/watcher/environment.o \
 	src/watcher/guard.o \
+	src/watcher/guarding.o \
 	src/watcher/processes.o \
 	src/watcher/recorder.o \
 	src/watcher/server_memory.o \

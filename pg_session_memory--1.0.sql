@@ -352,7 +352,7 @@ COMMENT ON COLUMN pg_session_memory_events.datname IS
 COMMENT ON COLUMN pg_session_memory_events.application_name IS
 'application_name of the session; NULL: none';
 COMMENT ON COLUMN pg_session_memory_events.kind IS
-'context, session, process: a threshold was crossed, or doubled; fell: below it again; trimmed: memory was given back; recycled: the session ended itself; limited: a command failed at process_limit; statement: one took more than statement_threshold; restarted: the server had not been shut down, and this process was the largest';
+'context, session, process: a threshold was crossed, or doubled; fell: below it again; trimmed: memory was given back; recycled: the session ended itself; limited: a command failed at process_limit; statement: one took more than statement_threshold; restarted: the server had not been shut down, and this process was the largest; pressure, relieved: the server''s memory is short, or not any more, and this process is the largest; cancelled, terminated: the guard has done that to it';
 COMMENT ON COLUMN pg_session_memory_events.context IS
 'name of the contexts that it is about, or that hold most of the process; NULL: none';
 COMMENT ON COLUMN pg_session_memory_events.bytes IS
@@ -759,7 +759,12 @@ CREATE FUNCTION pg_session_memory_get_server(
     OUT sessions integer,
     OUT active integer,
     OUT anon_bytes bigint,
-    OUT shared_memory_bytes bigint)
+    OUT shared_memory_bytes bigint,
+    OUT untouched_bytes bigint,
+    OUT guard text,
+    OUT guard_state text,
+    OUT reserve_bytes bigint,
+    OUT last_action_at timestamptz)
 RETURNS record
 AS 'MODULE_PATHNAME', 'pg_session_memory_get_server'
 LANGUAGE C VOLATILE PARALLEL RESTRICTED COST 10000;
@@ -776,7 +781,12 @@ SELECT
     sessions,
     active,
     anon_bytes,
-    shared_memory_bytes
+    shared_memory_bytes,
+    untouched_bytes,
+    guard,
+    guard_state,
+    reserve_bytes,
+    last_action_at
 FROM pg_session_memory_get_server();
 
 COMMENT ON VIEW pg_session_memory_server IS
@@ -797,6 +807,16 @@ COMMENT ON COLUMN pg_session_memory_server.anon_bytes IS
 'anonymous memory in RAM of all processes of the server';
 COMMENT ON COLUMN pg_session_memory_server.shared_memory_bytes IS
 'size of the server''s main shared memory, touched or not';
+COMMENT ON COLUMN pg_session_memory_server.untouched_bytes IS
+'what of that no process has touched yet, estimated: available_bytes counts it, the guard does not; 0 with huge pages';
+COMMENT ON COLUMN pg_session_memory_server.guard IS
+'the setting pg_session_memory.guard: off, log or on';
+COMMENT ON COLUMN pg_session_memory_server.guard_state IS
+'quiet; near: less than twice the reserve is left; under: less than the reserve; NULL: the guard does not work';
+COMMENT ON COLUMN pg_session_memory_server.reserve_bytes IS
+'what the guard keeps free: guard_reserve';
+COMMENT ON COLUMN pg_session_memory_server.last_action_at IS
+'when the guard has last asked a session for a trim, cancelled or terminated; NULL: not since the server''s start';
 
 GRANT SELECT ON pg_session_memory_server TO PUBLIC;
 

@@ -56,6 +56,9 @@ int			setting_record_interval = 10 * 1000;
 int			setting_record_size = 16 * 1024;
 int			setting_guard = GUARD_LOG;
 double		setting_guard_weight = 1.0;
+int			setting_guard_reserve = -1;
+int			setting_guard_patience = 2000;
+int			setting_server_limit = -1;
 int			setting_status = SESSION_OK;
 
 bool		module_is_preloaded = false;
@@ -358,6 +361,30 @@ define_settings(void)
 							 1.0, 0.0, 1000.0,
 							 PGC_SUSET, 0,
 							 NULL, NULL, NULL);
+
+	DefineCustomIntVariable("pg_session_memory.guard_reserve",
+							"Sets how much of the server's memory the guard keeps free.",
+							"-1 keeps 5 per cent of what there is.",
+							&setting_guard_reserve,
+							-1, -1, INT_MAX,
+							PGC_SIGHUP, GUC_UNIT_KB,
+							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("pg_session_memory.guard_patience",
+							"Sets how long memory must be short before the guard cancels a statement.",
+							"As long after that, it cancels or terminates the next one.",
+							&setting_guard_patience,
+							2000, 0, 24 * 60 * 60 * 1000,
+							PGC_SIGHUP, GUC_UNIT_MS,
+							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("pg_session_memory.server_limit",
+							"Sets how much memory all sessions together may have.",
+							"The guard keeps it as it keeps the server's memory. -1 sets none.",
+							&setting_server_limit,
+							-1, -1, INT_MAX,
+							PGC_SIGHUP, GUC_UNIT_KB,
+							NULL, NULL, NULL);
 
 	/* The server sets it, and reports it to the client when it changes. */
 	DefineCustomEnumVariable("pg_session_memory.status",

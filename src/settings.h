@@ -52,6 +52,9 @@ extern int	setting_record_interval;	/* milliseconds, 0 off */
 extern int	setting_record_size;	/* kB */
 extern int	setting_guard;		/* GuardMode */
 extern double setting_guard_weight; /* 0: exempt */
+extern int	setting_guard_reserve;	/* kB, -1: a share of what there is */
+extern int	setting_guard_patience; /* milliseconds */
+extern int	setting_server_limit;	/* kB, -1 none */
 extern int	setting_status;		/* SessionStatus, as reported */
 
 /* Bytes of a threshold setting, which is in kB; -1 where it is off. */

@@ -185,7 +185,7 @@ check_build()
 		run_alone server_memory_test src/watcher/server_memory.c
 	check "environment says what is wrong with a machine, and nothing else" \
 		run_alone environment_test src/watcher/environment.c \
-		src/watcher/server_memory.c
+		src/watcher/guard.c src/watcher/server_memory.c
 	check "recorder gives back what it was given, whatever happens to its file" \
 		run_alone recorder_test src/watcher/recorder.c
 }

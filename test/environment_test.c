@@ -53,7 +53,8 @@ healthy(void)
 	{
 		.postmaster_pid = 10,.session_pid = 11,.is_preloaded = true,
 			.jit = false,.limit_bytes = 1024 * 1024 * 1024,
-			.max_connections = 100,.sessions = 10,
+			.guard = "on",.reserve_bytes = -1,.server_limit_bytes = -1,
+			.moves_limits = true,.max_connections = 100,.sessions = 10,
 			.session_bytes = 50 * 1024 * 1024
 	};
 }
@@ -174,10 +175,30 @@ main(int argc, char **argv)
 
 	healthy();
 	server.limit_bytes = -1;
-	expect("pg_session_memory.process_limit", ENVIRONMENT_NOTE, "-1");
+	expect("pg_session_memory.process_limit", ENVIRONMENT_OK, "-1");
 	server.limit_bytes = 1024 * 1024;
 	server.jit = true;
 	expect("pg_session_memory.process_limit", ENVIRONMENT_NOTE, "1 MB");
+
+	healthy();
+	expect("pg_session_memory.guard", ENVIRONMENT_OK, "on, reserve 819 MB");
+	server.guard = "log";
+	expect("pg_session_memory.guard", ENVIRONMENT_NOTE, "log, reserve 819 MB");
+	server.guard = "off";
+	expect("pg_session_memory.guard", ENVIRONMENT_NOTE, "off");
+
+	healthy();
+	server.moves_limits = false;
+	expect("pg_session_memory.guard", ENVIRONMENT_DANGER, "on");
+	server.moves_limits = true;
+	server.reserve_bytes = (int64) 9 * 1024 * 1024 * 1024;
+	expect("pg_session_memory.guard", ENVIRONMENT_NOTE, "on, reserve 9216 MB");
+
+	healthy();
+	server.server_limit_bytes = (int64) 8 * 1024 * 1024 * 1024;
+	expect("pg_session_memory.server_limit", ENVIRONMENT_OK, "8192 MB");
+	server.server_limit_bytes = (int64) 20 * 1024 * 1024 * 1024;
+	expect("pg_session_memory.server_limit", ENVIRONMENT_NOTE, "20480 MB");
 
 	healthy();
 	put("/proc/sys/kernel/yama/ptrace_scope", "0\n");

@@ -8,6 +8,10 @@
  */
 #include "postgres.h"
 
+#ifdef __linux__
+#include <sys/resource.h>
+#endif
+
 #include "fmgr.h"
 #include "funcapi.h"
 #include "jit/jit.h"
@@ -21,12 +25,33 @@
 #include "pg_compat.h"
 #include "reading/process_memory.h"
 #include "reading/server_process.h"
+#include "session/watched.h"
 #include "settings.h"
 #include "watcher/environment.h"
 
 PG_FUNCTION_INFO_V1(pg_session_memory_environment);
 
 #define ENVIRONMENT_COLUMNS		4
+
+/*
+ * Whether one process of the server may set the limits of another one, as the
+ * guard does it: tried on the watcher, whose limit nobody moves.
+ */
+static bool
+limits_can_be_moved(void)
+{
+#ifdef __linux__
+	WatcherState *watcher = watcher_state();
+	int			pid = watcher == NULL ? 0 :
+	(int) pg_atomic_read_u32(&watcher->pid);
+	struct rlimit rlimit;
+
+	return pid != 0 && prlimit(pid, RLIMIT_DATA, NULL, &rlimit) == 0 &&
+		prlimit(pid, RLIMIT_DATA, &rlimit, NULL) == 0;
+#else
+	return false;
+#endif
+}
 
 /* What the server knows of itself. */
 static void
@@ -38,6 +63,10 @@ describe_server(EnvironmentServer *server)
 	server->jit = jit_enabled;
 	server->limit_bytes = setting_process_limit < 0 ? -1 :
 		(int64) setting_process_limit * 1024;
+	server->guard = GetConfigOption("pg_session_memory.guard", false, false);
+	server->reserve_bytes = threshold_bytes(setting_guard_reserve);
+	server->server_limit_bytes = threshold_bytes(setting_server_limit);
+	server->moves_limits = limits_can_be_moved();
 	server->max_connections = MaxConnections;
 	server->sessions = 0;
 	server->session_bytes = 0;

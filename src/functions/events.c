@@ -33,7 +33,11 @@ static const char *const kind_names[] = {
 	[EVENT_RECYCLED] = "recycled",
 	[EVENT_STATEMENT] = "statement",
 	[EVENT_RESTARTED] = "restarted",
-	[EVENT_LIMITED] = "limited"
+	[EVENT_LIMITED] = "limited",
+	[EVENT_PRESSURE] = "pressure",
+	[EVENT_RELIEVED] = "relieved",
+	[EVENT_CANCELLED] = "cancelled",
+	[EVENT_TERMINATED] = "terminated"
 };
 
 static Datum

@@ -12,17 +12,53 @@
 #include "funcapi.h"
 #include "storage/pg_shmem.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/timestamp.h"
 
 #include "functions/foreign_text.h"
 #include "functions/tuple_writer.h"
 #include "pg_compat.h"
 #include "reading/process_memory.h"
 #include "reading/server_process.h"
+#include "reading/shared_memory.h"
+#include "session/ceiling.h"
+#include "settings.h"
+#include "watcher/guard.h"
+#include "watcher/guarding.h"
 #include "watcher/server_memory.h"
 
 PG_FUNCTION_INFO_V1(pg_session_memory_get_server);
 
-#define SERVER_COLUMNS		8
+#define SERVER_COLUMNS		13
+
+/* What is left untold for so long, in ms, is not so any more. */
+#define GUARD_IS_LATE		5000
+
+/* Columns of the guard, from this one on. */
+static void
+put_guard(int column, const ServerMemory *memory, Datum *values, bool *nulls)
+{
+	CeilingServer server = {0};
+	bool		known = ceiling_read_server(&server);
+	const char *state = NULL;
+	int64		reserve = threshold_bytes(setting_guard_reserve);
+
+	if (reserve < 0 && memory->total_bytes >= 0)
+		reserve = guard_default_reserve(memory->total_bytes);
+	values[column] = CStringGetTextDatum(GetConfigOption("pg_session_memory.guard",
+														 false, false));
+	if (known && server.renewed_at != 0 &&
+		!TimestampDifferenceExceeds(server.renewed_at, GetCurrentTimestamp(),
+									GUARD_IS_LATE))
+		state = guarding_state_name(server.state);
+	nulls[column + 1] = state == NULL;
+	if (state != NULL)
+		values[column + 1] = CStringGetTextDatum(state);
+	values[column + 2] = Int64GetDatum(reserve);
+	nulls[column + 2] = reserve < 0;
+	values[column + 3] = TimestampTzGetDatum(server.last_action_at);
+	nulls[column + 3] = server.last_action_at == 0;
+}
 
 /*
  * pg_session_memory_get_server(): one row, as of now.  Bytes are NULL where
@@ -79,6 +115,8 @@ pg_session_memory_get_server(PG_FUNCTION_ARGS)
 	nulls[6] = memory.available_bytes < 0;
 	values[7] = Int64GetDatum(((PGShmemHeader *) UsedShmemSegAddr)->totalsize);
 	nulls[7] = UsedShmemSegAddr == NULL;
+	values[8] = Int64GetDatum(shared_memory_untouched());
+	put_guard(9, &memory, values, nulls);
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(descriptor, values,
 													  nulls)));
 }

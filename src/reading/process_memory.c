@@ -165,9 +165,8 @@ process_memory_read_pages(int file, ProcessPages *pages)
 	return pages->resident_bytes >= pages->shared_bytes;
 }
 
-/* The same of a process. */
-static bool
-read_pages_of(int pid, ProcessPages *pages)
+bool
+process_memory_read_pages_of(int pid, ProcessPages *pages)
 {
 	int			file = open_proc_file(pid, "statm");
 	bool		known;
@@ -184,7 +183,7 @@ process_memory_anon_bytes(int pid)
 {
 	ProcessPages pages;
 
-	if (!read_pages_of(pid, &pages))
+	if (!process_memory_read_pages_of(pid, &pages))
 		return -1;
 	return pages.resident_bytes - pages.shared_bytes;
 }
@@ -196,7 +195,7 @@ process_memory_own_bytes(int64 interesting)
 	ProcessPages pages;
 	ProcessMemory memory;
 
-	if (!read_pages_of(MyProcPid, &pages))
+	if (!process_memory_read_pages_of(MyProcPid, &pages))
 		return -1;
 	anon_bytes = pages.resident_bytes - pages.shared_bytes;
 

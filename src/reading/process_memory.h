@@ -62,6 +62,9 @@ extern bool process_memory_read_pages(int file, ProcessPages *pages);
  */
 extern int64 process_memory_limit(int pid);
 
+/* The same of the process with this pid. */
+extern bool process_memory_read_pages_of(int pid, ProcessPages *pages);
+
 /*
  * Anonymous memory in RAM alone, in bytes, -1 where it is not told, by
  * process_memory_read_pages.  No allocation, no error; may run in callbacks.

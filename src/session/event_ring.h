@@ -22,7 +22,11 @@ typedef enum EventKind
 	EVENT_RECYCLED,				/* the session ended itself */
 	EVENT_STATEMENT,			/* a statement took much */
 	EVENT_RESTARTED,			/* the server had not been shut down */
-	EVENT_LIMITED				/* a statement has failed at process_limit */
+	EVENT_LIMITED,				/* a statement has failed at process_limit */
+	EVENT_PRESSURE,				/* the server's memory is short */
+	EVENT_RELIEVED,				/* not any more */
+	EVENT_CANCELLED,			/* the guard has cancelled a statement */
+	EVENT_TERMINATED			/* or terminated a session */
 } EventKind;
 
 #define EVENT_QUERY_BYTES	1024

@@ -12,6 +12,7 @@
 #include "postgres.h"
 
 #include "watcher/environment.h"
+#include "watcher/guard.h"
 #include "watcher/server_memory.h"
 
 /* Facts while they are collected. */
@@ -79,7 +80,7 @@ memory_facts(Facts *facts, const EnvironmentServer *server,
 	if (memory->total_bytes < 0)
 	{
 		(void) add_fact(facts, "memory", ENVIRONMENT_NOTE,
-						"/proc/meminfo cannot be read: how much memory there is, and how much is left, is not known.");
+						"/proc/meminfo cannot be read: how much memory there is, and how much is left, is not known, and the guard does nothing.");
 		return;
 	}
 	fact = add_fact(facts, "memory",
@@ -250,18 +251,76 @@ server_facts(Facts *facts, const EnvironmentServer *server)
 	fact = add_fact(facts, "pg_session_memory.process_limit", ENVIRONMENT_OK,
 					NULL);
 	if (server->limit_bytes < 0)
-	{
 		strcpy(fact->value, "-1");
+	if (server->limit_bytes < 0 && strcmp(server->guard, "on") != 0)
+	{
 		fact->verdict = ENVIRONMENT_NOTE;
 		fact->advice = "One statement can take all memory that there is. A limit makes it fail instead, before the kernel ends a session and PostgreSQL restarts all.";
 	}
-	else
+	else if (server->limit_bytes >= 0)
 	{
 		print_megabytes(fact->value, server->limit_bytes);
 		if (server->jit)
 		{
 			fact->verdict = ENVIRONMENT_NOTE;
 			fact->advice = "jit is on: a session that reaches the limit while it compiles is ended, since LLVM can't go on without memory. Set jit = off, or live with that.";
+		}
+	}
+}
+
+/* Whether something keeps the server from running out of memory. */
+static void
+guard_facts(Facts *facts, const EnvironmentServer *server,
+			const ServerMemory *memory)
+{
+	int64		reserve = server->reserve_bytes;
+	bool		is_on = strcmp(server->guard, "on") == 0;
+	EnvironmentFact *fact;
+
+	/* Without preloading there is none. */
+	if (!server->is_preloaded)
+		return;
+	fact = add_fact(facts, "pg_session_memory.guard", ENVIRONMENT_OK, NULL);
+	if (reserve < 0 && memory->total_bytes >= 0)
+		reserve = guard_default_reserve(memory->total_bytes);
+	snprintf(fact->value, sizeof(fact->value), "%.10s, reserve "
+			 INT64_FORMAT " MB", server->guard, Max(reserve, 0) >> 20);
+	if (!is_on)
+	{
+		fact->verdict = ENVIRONMENT_NOTE;
+		fact->advice = strcmp(server->guard, "log") == 0 ?
+			"The guard tells the log what it would do, and does nothing. If that is right, set it to on: then statements fail with \"out of memory\" before the kernel ends a session." :
+			"Nothing keeps sessions from taking all memory together. Set it to log, and when what that says is right, to on.";
+	}
+	else if (!server->moves_limits)
+	{
+		fact->verdict = ENVIRONMENT_DANGER;
+		fact->advice = "The operating system does not let one process of the server set the limits of another one, prlimit(2): the guard can only cancel and terminate, which may come too late. Look at what secures the container: seccomp, SELinux, AppArmor.";
+	}
+	else if (memory->total_bytes >= 0 &&
+			 reserve > memory->total_bytes / 2)
+	{
+		fact->verdict = ENVIRONMENT_NOTE;
+		fact->advice = "The reserve is more than half of all memory: sessions can't have that. See pg_session_memory.guard_reserve.";
+	}
+
+	fact = add_fact(facts, "pg_session_memory.server_limit", ENVIRONMENT_OK,
+					NULL);
+	if (server->server_limit_bytes < 0)
+		strcpy(fact->value, "-1");
+	else
+	{
+		print_megabytes(fact->value, server->server_limit_bytes);
+		if (!is_on)
+		{
+			fact->verdict = ENVIRONMENT_NOTE;
+			fact->advice = "It is the guard that keeps it, and pg_session_memory.guard is not on.";
+		}
+		else if (memory->total_bytes >= 0 &&
+				 server->server_limit_bytes > memory->total_bytes)
+		{
+			fact->verdict = ENVIRONMENT_NOTE;
+			fact->advice = "It is more than there is.";
 		}
 	}
 }
@@ -281,6 +340,7 @@ environment_read(const char *root, const EnvironmentServer *server,
 	oom_score_facts(&collected, server);
 	machine_facts(&collected, &memory);
 	server_facts(&collected, server);
+	guard_facts(&collected, server, &memory);
 	return collected.count;
 }
 

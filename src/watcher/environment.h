@@ -34,6 +34,10 @@ typedef struct EnvironmentServer
 	bool		is_preloaded;
 	bool		jit;
 	int64		limit_bytes;	/* process_limit, -1: none */
+	const char *guard;			/* the setting: off, log or on */
+	int64		reserve_bytes;	/* guard_reserve, -1: its default */
+	int64		server_limit_bytes; /* server_limit, -1: none */
+	bool		moves_limits;	/* prlimit(2) on another process works */
 	int			max_connections;
 	int			sessions;		/* client backends */
 	int64		session_bytes;	/* anonymous memory of all of them, -1 */

@@ -56,6 +56,12 @@
 #define WALK_GROWTH		(1024 * 1024)
 #define SAMPLE_GROWTH	(16 * 1024 * 1024)
 
+/* From here on an idle process is a large one. */
+#define LARGE_BYTES		(16 * 1024 * 1024)
+
+/* A worker joins its leader's group a moment after it has begun. */
+#define LEADER_LOOKS	100
+
 /* Names of contexts that are told apart in a walk; small ones are left out. */
 #define NAME_SUMS		256
 #define NAME_PROBES		8
@@ -131,7 +137,8 @@ publish(int slot, const FollowedProcess *process)
 	WatchedProcess watched;
 
 	memset(&watched, 0, sizeof(watched));
-	if (process->pid != 0 && process->anon_bytes >= 0)
+	if (process->pid != 0 && process->anon_bytes >= 0 &&
+		process->state != STATE_DISABLED && setting_watch_interval != 0)
 	{
 		watched.pid = process->pid;
 		watched.backend_start = process->backend_start;
@@ -144,18 +151,35 @@ publish(int slot, const FollowedProcess *process)
 }
 
 /*
+ * Whether it may be running a statement: one without track_activities does not
+ * say.
+ */
+static bool
+may_run_statement(BackendState state)
+{
+	return server_process_runs_statement(state) || state == STATE_DISABLED;
+}
+
+/*
  * Reads how much a process has, and works out what its statement has added.
  */
 static void
 measure(int slot, FollowedProcess *process, bool new_statement)
 {
 	int64		before = process->anon_bytes;
-	int64		bytes = process_memory_anon_bytes(process->pid);
+	ProcessPages pages;
+	int64		bytes;
 
-	process->anon_bytes = bytes;
-	process->looked_idle = !server_process_runs_statement(process->state);
-	if (bytes < 0)
+	process->looked_idle = !may_run_statement(process->state);
+	if (!process_memory_read_pages_of(process->pid, &pages))
+	{
+		process->anon_bytes = -1;
+		process->data_bytes = -1;
 		return;
+	}
+	bytes = pages.resident_bytes - pages.shared_bytes;
+	process->anon_bytes = bytes;
+	process->data_bytes = pages.private_bytes;
 
 	/* What the last statement needed and gave back is no base for this one. */
 	if (new_statement)
@@ -176,13 +200,14 @@ forget(int slot, FollowedProcess *process)
 
 	memset(process, 0, sizeof(FollowedProcess));
 	process->anon_bytes = -1;
+	process->data_bytes = -1;
 	process->walked_at_bytes = -1;
 	if (was_there)
 		publish(slot, process);
 }
 
 void
-processes_look(bool all, uint64 now, ProcessSums *sums)
+processes_look(ProcessLook look, uint64 now, ProcessSums *sums)
 {
 	memset(sums, 0, sizeof(ProcessSums));
 	for (int slot = 0; slot < pgsm_process_slots(); slot++)
@@ -206,14 +231,21 @@ processes_look(bool all, uint64 now, ProcessSums *sums)
 			forget(slot, process);
 			process->pid = current.pid;
 			process->backend_start = current.backend_start;
-			process->leader_pid = is_worker ? server_process_leader(current.pid) : 0;
+		}
+		if (is_worker && process->leader_pid == 0 &&
+			process->leader_looks < LEADER_LOOKS)
+		{
+			process->leader_looks++;
+			process->leader_pid = server_process_leader(current.pid);
 		}
 		new_statement = current.query_start != process->query_start;
 		process->type = current.type;
 		process->userid = current.userid;
 		process->databaseid = current.databaseid;
 		process->query_start = current.query_start;
-		if (all || new_statement || server_process_runs_statement(current.state) ||
+		if (look == LOOK_ALL || new_statement ||
+			may_run_statement(current.state) ||
+			(look == LOOK_LARGE && process->anon_bytes > LARGE_BYTES) ||
 			!process->looked_idle || process->anon_bytes < 0 ||
 			current.state_start != process->state_start)
 		{
@@ -234,6 +266,26 @@ processes_look(bool all, uint64 now, ProcessSums *sums)
 			process->highest_bytes / 10)
 			sums->new_highest = true;
 	}
+}
+
+const FollowedProcess *
+processes_at(int slot)
+{
+	return followed[slot].pid == 0 ? NULL : &followed[slot];
+}
+
+bool
+processes_is_unchanged(int slot)
+{
+	FollowedProcess *process = &followed[slot];
+	FollowedProcess current;
+	bool		is_worker;
+
+	return process->pid != 0 && read_status(slot, &current, &is_worker) &&
+		current.pid == process->pid &&
+		current.backend_start == process->backend_start &&
+		current.query_start == process->query_start &&
+		current.state == process->state;
 }
 
 /* ----------------------------------------------------------------------------
@@ -383,8 +435,8 @@ slot_of(int pid)
 	return -1;
 }
 
-static void
-record_session(int slot, uint64 now, RecordedSession *session)
+void
+processes_copy(int slot, RecordedSession *session)
 {
 	FollowedProcess *process = &followed[slot];
 	int			named = process->leader_pid != 0 ?
@@ -394,7 +446,6 @@ record_session(int slot, uint64 now, RecordedSession *session)
 	SlotData	data = {0};
 
 	memset(session, 0, sizeof(RecordedSession));
-	walk(process, now);
 	session->pid = process->pid;
 	session->leader_pid = process->leader_pid;
 	session->backend_start = process->backend_start;
@@ -440,9 +491,16 @@ record_session(int slot, uint64 now, RecordedSession *session)
 	}
 }
 
-/* Puts the slots of the largest processes into largest, and returns how many. */
-static int
-find_largest(int *largest)
+/* The same, with its contexts as they are now, if it is time for that. */
+static void
+record_session(int slot, uint64 now, RecordedSession *session)
+{
+	walk(&followed[slot], now);
+	processes_copy(slot, session);
+}
+
+int
+processes_find_largest(int largest[RECORDED_SESSIONS])
 {
 	int			count = 0;
 
@@ -470,7 +528,7 @@ processes_record(uint64 now, RecordedSample *sample)
 {
 	int			largest[RECORDED_SESSIONS];
 
-	sample->count = find_largest(largest);
+	sample->count = processes_find_largest(largest);
 	for (int i = 0; i < sample->count; i++)
 		record_session(largest[i], now, &sample->largest[i]);
 

@@ -31,7 +31,10 @@ typedef struct FollowedProcess
 	TimestampTz state_start;
 	bool		looked_idle;	/* it was idle when anon_bytes was read */
 
+	int			leader_looks;	/* how often a leader was looked for */
+
 	int64		anon_bytes;		/* as it was read last */
+	int64		data_bytes;		/* private writable memory, touched or not */
 	int64		statement_base; /* of that, before the statement */
 	int64		statement_peak; /* the most that the statement added */
 	int64		highest_bytes;	/* the most that a sample has told of */
@@ -56,16 +59,33 @@ typedef struct ProcessSums
 	bool		new_highest;	/* one is larger by a tenth than ever told */
 } ProcessSums;
 
+/* Whose memory a look reads, beside processes that may have changed. */
+typedef enum ProcessLook
+{
+	LOOK_CHANGED,				/* nobody else's */
+	LOOK_LARGE,					/* idle ones that hold much, which may shrink */
+	LOOK_ALL
+} ProcessLook;
+
 /* Makes room for all processes, in TopMemoryContext.  Out of memory: ERROR. */
 extern void processes_create(void);
 
 /*
  * Looks at all processes.  Reads the memory of those that run a statement, or
- * have done anything since the last look, and of all others too if all is set.
+ * have done anything since the last look, and of others as look says.
  * Publishes what running statements have added.  now is the watcher's clock.
  * No wait; nothing but system calls that fail can go wrong.
  */
-extern void processes_look(bool all, uint64 now, ProcessSums *sums);
+extern void processes_look(ProcessLook look, uint64 now, ProcessSums *sums);
+
+/* The process in a slot, as it was seen last; NULL if there was none. */
+extern const FollowedProcess *processes_at(int slot);
+
+/*
+ * Whether the process in a slot is still the one that was seen, with the same
+ * statement, in the same state.
+ */
+extern bool processes_is_unchanged(int slot);
 
 /*
  * Judges running statements by their sessions' process_threshold: log and
@@ -78,6 +98,15 @@ extern void processes_judge(uint64 now);
  * walked the contexts of those that have changed.
  */
 extern void processes_record(uint64 now, RecordedSample *sample);
+
+/*
+ * Copies what is known of the process in a slot, which must have been seen;
+ * its contexts are those that were walked last.
+ */
+extern void processes_copy(int slot, RecordedSession *session);
+
+/* The slots of the largest processes, and how many there are. */
+extern int	processes_find_largest(int largest[RECORDED_SESSIONS]);
 
 /* Adds an event about a process of a sample to the ring. */
 extern void processes_add_event(EventKind kind, const RecordedSession *session,

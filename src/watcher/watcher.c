@@ -11,6 +11,8 @@
  *	- how much memory is left, the more often the less there is: memory can
  *	  grow by some GB a second, so a server with 600 MB left is looked at each
  *	  100 ms, as earlyoom does;
+ *	- ceilings on what sessions may have, and who is to give memory back, where
+ *	  the guard is not off (guarding.c): each 10 ms to 1 s, as it wants it;
  *	- a sample of all this for the recorder's file: each record_interval, when
  *	  a process has become larger by a tenth than ever before, and when memory
  *	  is short.
@@ -28,8 +30,9 @@
  * server was shut down.  If not, it writes to the log what there was before:
  * that is what an administrator wants to know first.
  *
- * What it writes: its own shared memory (watched.c), the recorder's file, log
- * lines and events.
+ * What it writes: its own shared memory (watched.c) and the guard's
+ * (ceiling.c), the recorder's file, log lines and events.  What it moves are
+ * the soft limits of sessions; at its end it lifts them.
  *
  *-------------------------------------------------------------------------
  */
@@ -60,6 +63,7 @@
 #include "session/judge.h"
 #include "session/watched.h"
 #include "settings.h"
+#include "watcher/guarding.h"
 #include "watcher/processes.h"
 #include "watcher/recorder.h"
 #include "watcher/server_memory.h"
@@ -333,13 +337,17 @@ do_round(void)
 	uint64		watch = (uint64) setting_watch_interval * 1000;
 	uint64		record = (uint64) setting_record_interval * 1000;
 	uint64		wait = LONGEST_WAIT;
+	uint64		guard_wait;
 	ServerMemory memory;
 	bool		recording;
 	bool		is_short;
 	bool		fell;
 
-	if (watch == 0 && record == 0)
+	if (watch == 0 && record == 0 && setting_guard == GUARD_OFF)
+	{
+		guarding_stop();
 		return 0;
+	}
 
 	if (watcher.found_at == 0 || now - watcher.found_at >= FIND_AGAIN)
 	{
@@ -352,6 +360,7 @@ do_round(void)
 			watcher.recorder_tried = false;
 	}
 	(void) server_memory_read(&watcher.sources, &memory);
+	guard_wait = guarding_tick(&memory, now, &watcher.sums);
 	is_short = memory.available_bytes >= 0 &&
 		memory.available_bytes < memory.total_bytes / SHORT_PART;
 	fell = memory.available_bytes >= 0 && watcher.sampled_available >= 0 &&
@@ -374,7 +383,10 @@ do_round(void)
 		bool		all = watcher.looked_at == 0 ||
 		(recording && now - watcher.sampled_at >= record);
 
-		processes_look(all, now, &watcher.sums);
+		/* The guard has looked at those that have changed. */
+		if (all || guard_wait == 0)
+			processes_look(all ? LOOK_ALL : LOOK_CHANGED, now,
+						   &watcher.sums);
 		if (watch != 0)
 			processes_judge(now);
 		watcher.looked_at = now;
@@ -398,6 +410,8 @@ do_round(void)
 		wait = Min(wait_for_memory(&memory), record);
 	if (watch != 0)
 		wait = Min(wait, watch - Min(now - watcher.looked_at, watch - 1));
+	if (guard_wait != 0)
+		wait = Min(wait, guard_wait);
 	return wait;
 }
 
@@ -423,6 +437,7 @@ end_watching(int code, Datum arg)
 {
 	WatcherState *state = watcher_state();
 
+	guarding_stop();
 	pg_atomic_write_u32(&state->pid, 0);
 	state->latch = NULL;
 }
@@ -445,6 +460,7 @@ pg_session_memory_watcher_main(Datum arg)
 	memory = AllocSetContextCreate(TopMemoryContext, "pg_session_memory watcher",
 								   ALLOCSET_DEFAULT_SIZES);
 	processes_create();
+	guarding_create();
 	state->latch = MyLatch;
 	pg_atomic_write_u32(&state->pid, MyProcPid);
 	before_shmem_exit(end_watching, (Datum) 0);

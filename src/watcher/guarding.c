@@ -1,0 +1,715 @@
+/*-------------------------------------------------------------------------
+ *
+ * guarding.c
+ *	  The guard at work: what it is told, and what it has decided, done.
+ *
+ * guard.c decides, and knows nothing but figures.  Here they are gathered and
+ * its decisions are carried out, once a tick, in this order:
+ *
+ *	1	who has how much: processes.c, out of /proc/PID/statm
+ *	2	what each may have, and whether something has to be done: guard.c
+ *	3	how the server stands, for sessions and views: ceiling.c
+ *	4	on: each ceiling, with prlimit(2), through ceiling.c
+ *		log: compares what each has with the ceiling of the tick before
+ *	5	on: the action.  A request for a trim, or a signal to a session after
+ *		who it is and what it does were compared once more, with a verdict by
+ *		which it tells its client why
+ *	6	what of this is news: the log and the event ring
+ *
+ * Who can have a ceiling says so itself, in ceiling.c.  Who may be cancelled or
+ * terminated is a client's session or an autovacuum worker that does not
+ * prevent wraparound.  All others, walsenders and background workers among
+ * them, are exempt: they are the server's, or nobody knows what ends with
+ * them.  Parallel workers are their leader's.
+ *
+ * In calm a ceiling is left as it is until it has changed by an eighth of the
+ * room that it leaves: of a hundred sessions at work few cost a system call.
+ * A session that was in a commit or a clean-up when its turn came gets it in
+ * the next tick.
+ *
+ * The log gets at most LINES_A_MINUTE lines about pressure and about what was
+ * not done because the guard is at log.  That a statement was cancelled, or a
+ * session terminated, is always written.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <signal.h>
+#ifdef __linux__
+#include <sys/sysinfo.h>
+#endif
+
+#include "lib/stringinfo.h"
+#include "miscadmin.h"
+#include "storage/proc.h"
+#include "storage/procarray.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "pg_compat.h"
+#include "reading/process_memory.h"
+#include "reading/server_process.h"
+#include "reading/shared_memory.h"
+#include "session/ceiling.h"
+#include "session/event_ring.h"
+#include "session/judge.h"
+#include "session/trim.h"
+#include "settings.h"
+#include "watcher/guard.h"
+#include "watcher/guarding.h"
+
+/* In calm, a ceiling moves when the room that it leaves changes by this part. */
+#define CALM_PART			8
+
+/* Memory that was asked for and is not there may be in swap from here on. */
+#define SWAP_INTERESTING	(16 * 1024 * 1024)
+
+/*
+ * Where shared memory was touched, as much less is available: while it has
+ * fallen by no more than this, it is not looked at.
+ */
+#define TOUCHED_INTERESTING	(8 * 1024 * 1024)
+
+/* At the guard's log, growth beyond a ceiling by less is none that matters. */
+#define REFUSAL_BYTES		(1024 * 1024)
+
+#define LINES_A_MINUTE		6
+#define MINUTE				UINT64CONST(60000000)
+
+/* What is remembered of the process in a slot from one tick to the next. */
+typedef struct GuardedProcess
+{
+	int			pid;
+	TimestampTz backend_start;
+	GuardMemory memory;
+	int64		decided_bytes;	/* the ceiling of the tick before, -1: none */
+	int64		told_statement; /* of which a refusal was told, -1: of none */
+} GuardedProcess;
+
+typedef struct Guarding
+{
+	int			mode;			/* of the tick before: off, log or on */
+	Guard		guard;
+	GuardServer server;
+	GuardedProcess *guarded;	/* by slot */
+	GuardProcess *processes;	/* those of this tick */
+	int		   *slots;			/* of those */
+	int64	   *unit_bytes;		/* of each one's unit, at its leader */
+	int			count;
+	int64		untouched_bytes;	/* of main shared memory */
+	int64		untouched_available;	/* what the server had left then */
+	int64		sessions_bytes; /* that server_limit is compared with */
+	TimestampTz last_action_at; /* 0: never */
+
+	/* What was told. */
+	uint64		minute_began;
+	int			lines;			/* in that minute */
+	bool		pressure_told;
+	uint64		pressure_began;
+	bool		action_told;	/* of the guard at log, in this pressure */
+	bool		failure_told;
+} Guarding;
+
+static Guarding guarding;
+
+void
+guarding_create(void)
+{
+	Size		slots = pgsm_process_slots();
+
+	guarding.guarded =
+		MemoryContextAllocZero(TopMemoryContext,
+							   mul_size(sizeof(GuardedProcess), slots));
+	guarding.processes =
+		MemoryContextAllocZero(TopMemoryContext,
+							   mul_size(sizeof(GuardProcess), slots));
+	guarding.slots = MemoryContextAllocZero(TopMemoryContext,
+											mul_size(sizeof(int), slots));
+	guarding.unit_bytes =
+		MemoryContextAllocZero(TopMemoryContext,
+							   mul_size(sizeof(int64), slots));
+	guarding.mode = GUARD_OFF;
+	ceiling_lift_all();
+}
+
+const char *
+guarding_state_name(int state)
+{
+	switch ((GuardState) state)
+	{
+		case GUARD_QUIET:
+			return "quiet";
+		case GUARD_NEAR:
+			return "near";
+		case GUARD_UNDER:
+			return "under";
+	}
+	return NULL;
+}
+
+/* ----------------------------------------------------------------------------
+ * Gathering
+ * ----------------------------------------------------------------------------
+ */
+
+static bool
+swap_is_used(void)
+{
+#ifdef __linux__
+	struct sysinfo info;
+
+	return sysinfo(&info) == 0 && info.totalswap > info.freeswap;
+#else
+	return false;
+#endif
+}
+
+/* Whether an autovacuum worker keeps transaction ids from wrapping around. */
+static bool
+prevents_wraparound(int pid)
+{
+	PGPROC	   *proc = BackendPidGetProc(pid);
+
+	return proc == NULL ||
+		(proc->statusFlags & PROC_VACUUM_FOR_WRAPAROUND) != 0;
+}
+
+/* Whether it is idle as far as it says so; one without track_activities isn't. */
+static bool
+is_idle(BackendState state)
+{
+	return state == STATE_IDLE || state == STATE_IDLEINTRANSACTION ||
+		state == STATE_IDLEINTRANSACTION_ABORTED;
+}
+
+static GuardedProcess *
+remembered(int slot, const FollowedProcess *followed)
+{
+	GuardedProcess *guarded = &guarding.guarded[slot];
+
+	if (guarded->pid != followed->pid ||
+		guarded->backend_start != followed->backend_start)
+	{
+		memset(guarded, 0, sizeof(GuardedProcess));
+		guarded->pid = followed->pid;
+		guarded->backend_start = followed->backend_start;
+		guarded->decided_bytes = -1;
+		guarded->told_statement = -1;
+	}
+	return guarded;
+}
+
+static void
+gather_process(int slot, const FollowedProcess *followed, bool swap)
+{
+	GuardProcess *process = &guarding.processes[guarding.count];
+	bool		is_session = followed->type == B_BACKEND;
+	bool		is_worker = followed->leader_pid != 0;
+	CeilingOwner owner = {0};
+	bool		known = ceiling_read_owner(slot, followed->pid,
+										   followed->backend_start, &owner);
+
+	memset(process, 0, sizeof(GuardProcess));
+	process->limited = setting_guard == GUARD_ON ?
+		known && owner.consent != CEILING_REFUSED : is_session || is_worker;
+	process->idle = is_session && is_idle(followed->state);
+	process->exempt = !is_session && !is_worker &&
+		(followed->type != B_AUTOVAC_WORKER ||
+		 prevents_wraparound(followed->pid));
+	process->superuser = known && owner.superuser;
+	process->weight = known ? owner.weight : 1;
+	process->own_limit_bytes = known ? owner.own_limit_bytes : -1;
+	process->data_bytes = followed->data_bytes;
+	process->anon_bytes = followed->anon_bytes;
+	process->statement = followed->query_start;
+	process->memory = remembered(slot, followed)->memory;
+
+	if (swap &&
+		followed->data_bytes - followed->anon_bytes > SWAP_INTERESTING)
+	{
+		ProcessMemory memory;
+
+		if (process_memory_read(followed->pid, &memory))
+			process->anon_bytes = memory.anon_bytes +
+				Max(memory.swap_bytes, 0);
+	}
+	if (is_session || is_worker)
+		guarding.sessions_bytes += process->anon_bytes;
+	guarding.slots[guarding.count++] = slot;
+}
+
+/* Whose worker each one is, and what they share. */
+static void
+gather_units(bool shared)
+{
+	for (int i = 0; i < guarding.count; i++)
+	{
+		GuardProcess *process = &guarding.processes[i];
+		int			leader_pid = processes_at(guarding.slots[i])->leader_pid;
+
+		process->unit = i;
+		for (int j = 0; leader_pid != 0 && j < guarding.count; j++)
+		{
+			GuardProcess *leader = &guarding.processes[j];
+			int			slot = guarding.slots[j];
+
+			if (guarding.guarded[slot].pid != leader_pid)
+				continue;
+			process->unit = j;
+			if (shared && leader->shared_bytes == 0)
+			{
+				leader->shared_bytes = shared_memory_dynamic(leader_pid);
+				guarding.sessions_bytes += leader->shared_bytes;
+			}
+			break;
+		}
+	}
+}
+
+/* Main shared memory that is promised: it will be touched sooner or later. */
+static int64
+untouched_bytes(int64 available_bytes)
+{
+	if (guarding.untouched_available == 0 ||
+		guarding.untouched_available - available_bytes > TOUCHED_INTERESTING)
+	{
+		guarding.untouched_bytes = shared_memory_untouched();
+		guarding.untouched_available = available_bytes;
+	}
+
+	/* What is touched after more was given back must be noticed, too. */
+	guarding.untouched_available = Max(guarding.untouched_available,
+									   available_bytes);
+	return guarding.untouched_bytes;
+}
+
+static void
+gather(const ServerMemory *memory)
+{
+	GuardServer *server = &guarding.server;
+	bool		swap = swap_is_used();
+
+	server->total_bytes = memory->total_bytes;
+	server->available_bytes = Max(memory->available_bytes -
+								  untouched_bytes(memory->available_bytes),
+								  0);
+	server->reserve_bytes = setting_guard_reserve < 0 ?
+		guard_default_reserve(memory->total_bytes) :
+		(int64) setting_guard_reserve * 1024;
+	server->server_limit_bytes = setting_server_limit < 0 ? -1 :
+		(int64) setting_server_limit * 1024;
+	server->patience = (uint64) setting_guard_patience * 1000;
+
+	guarding.count = 0;
+	guarding.sessions_bytes = 0;
+	for (int slot = 0; slot < pgsm_process_slots(); slot++)
+	{
+		const FollowedProcess *followed = processes_at(slot);
+
+		if (followed != NULL && followed->anon_bytes >= 0)
+			gather_process(slot, followed, swap);
+	}
+	gather_units(guarding.guard.state != GUARD_QUIET ||
+				 server->server_limit_bytes >= 0);
+}
+
+/* Keeps what the guard wants to remember. */
+static void
+remember(void)
+{
+	for (int i = 0; i < guarding.count; i++)
+		guarding.guarded[guarding.slots[i]].memory =
+			guarding.processes[i].memory;
+}
+
+/* ----------------------------------------------------------------------------
+ * Telling
+ * ----------------------------------------------------------------------------
+ */
+
+/* Whether the log gets another line in this minute. */
+static bool
+may_tell(uint64 now)
+{
+	if (guarding.minute_began == 0 || now - guarding.minute_began >= MINUTE)
+	{
+		guarding.minute_began = now;
+		guarding.lines = 0;
+	}
+	return ++guarding.lines <= LINES_A_MINUTE;
+}
+
+/*
+ * "The server has 180 MB left of 4 GB", or what server_limit says of it, into
+ * text.
+ */
+#define STANDING_BYTES	160
+
+static const char *
+standing(char *text)
+{
+	const GuardServer *server = &guarding.server;
+	char		one[PRETTY_BYTES];
+	char		other[PRETTY_BYTES];
+
+	if (server->server_limit_bytes >= 0 &&
+		server->server_limit_bytes - guarding.sessions_bytes <
+		server->available_bytes - server->reserve_bytes)
+		snprintf(text, STANDING_BYTES,
+				 "Sessions hold %s, pg_session_memory.server_limit is %s",
+				 pretty_bytes(guarding.sessions_bytes, one),
+				 pretty_bytes(server->server_limit_bytes, other));
+	else
+		snprintf(text, STANDING_BYTES, "The server has %s left of %s",
+				 pretty_bytes(server->available_bytes, one),
+				 pretty_bytes(server->total_bytes, other));
+	return text;
+}
+
+/* The three largest processes as words. */
+static char *
+largest_words(void)
+{
+	static RecordedSession session;
+	int			largest[RECORDED_SESSIONS];
+	int			count = processes_find_largest(largest);
+	StringInfoData words;
+
+	initStringInfo(&words);
+	for (int i = 0; i < Min(count, 3); i++)
+	{
+		processes_copy(largest[i], &session);
+		processes_describe(&session, &words);
+	}
+	return words.data;
+}
+
+/* An event about the largest process. */
+static void
+add_event_of_largest(EventKind kind, int64 threshold_bytes)
+{
+	static RecordedSession session;
+	int			largest[RECORDED_SESSIONS];
+
+	if (processes_find_largest(largest) == 0)
+		return;
+	processes_copy(largest[0], &session);
+	processes_add_event(kind, &session, threshold_bytes);
+}
+
+static void
+tell_pressure(uint64 now)
+{
+	char		words[STANDING_BYTES];
+	char		reserve[PRETTY_BYTES];
+
+	guarding.pressure_began = now;
+	guarding.action_told = false;
+	guarding.pressure_told = may_tell(now);
+	if (!guarding.pressure_told)
+		return;
+	add_event_of_largest(EVENT_PRESSURE, guarding.server.reserve_bytes);
+	ereport(LOG,
+			(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+			 errmsg("memory of the server is short: %s, pg_session_memory.guard_reserve is %s",
+					standing(words),
+					pretty_bytes(guarding.server.reserve_bytes, reserve)),
+			 errdetail("Largest processes: %s.", largest_words()),
+			 setting_guard == GUARD_ON ? 0 :
+			 errhint("pg_session_memory.guard is \"log\": nothing is done about it.")));
+}
+
+static void
+tell_relieved(uint64 now)
+{
+	char		words[STANDING_BYTES];
+
+	if (!guarding.pressure_told)
+		return;
+	guarding.pressure_told = false;
+	add_event_of_largest(EVENT_RELIEVED, guarding.server.reserve_bytes);
+	ereport(LOG,
+			(errmsg("memory of the server is not short any more: %s",
+					standing(words)),
+			 errdetail("It was short for %.1f s.",
+					   (double) (now - guarding.pressure_began) / 1000000)));
+}
+
+/* The kernel does not let us: once, since it will not change its mind. */
+static void
+tell_failure(int pid)
+{
+	if (guarding.failure_told)
+		return;
+	guarding.failure_told = true;
+	ereport(LOG,
+			(errmsg("pg_session_memory.guard cannot set the limit of PID %d",
+					pid),
+			 errdetail("The operating system has refused prlimit(2) on another process of the same user."),
+			 errhint("Until that is allowed the guard can only cancel and terminate.")));
+}
+
+/*
+ * What was done to a process, or would have been: the log and, if it was done,
+ * an event.
+ */
+static void
+tell_action(GuardActionKind kind, int slot, bool done)
+{
+	static RecordedSession session;
+	char		words[STANDING_BYTES];
+	StringInfoData who;
+
+	processes_copy(slot, &session);
+	initStringInfo(&who);
+	processes_describe(&session, &who);
+	if (done)
+		processes_add_event(kind == GUARD_CANCEL ? EVENT_CANCELLED :
+							EVENT_TERMINATED, &session,
+							guarding.server.reserve_bytes);
+	if (kind == GUARD_CANCEL && done)
+		ereport(LOG,
+				(errmsg("pg_session_memory.guard cancels the statement of PID %d",
+						session.pid),
+				 errdetail("%s. %s.", standing(words), who.data)));
+	else if (kind == GUARD_CANCEL)
+		ereport(LOG,
+				(errmsg("pg_session_memory.guard would have cancelled the statement of PID %d",
+						session.pid),
+				 errdetail("%s. %s.", standing(words), who.data),
+				 errhint("Set pg_session_memory.guard to \"on\" to have it done.")));
+	else if (done)
+		ereport(LOG,
+				(errmsg("pg_session_memory.guard terminates the session of PID %d",
+						session.pid),
+				 errdetail("%s. %s.", standing(words), who.data)));
+	else
+		ereport(LOG,
+				(errmsg("pg_session_memory.guard would have terminated the session of PID %d",
+						session.pid),
+				 errdetail("%s. %s.", standing(words), who.data),
+				 errhint("Set pg_session_memory.guard to \"on\" to have it done.")));
+	pfree(who.data);
+}
+
+/*
+ * Compares what processes have with the ceilings of the tick before, which
+ * were not set: who has more would have been refused it.
+ */
+static void
+tell_refusals(uint64 now)
+{
+	static RecordedSession session;
+
+	for (int i = 0; i < guarding.count; i++)
+	{
+		GuardProcess *process = &guarding.processes[i];
+		int			slot = guarding.slots[i];
+		GuardedProcess *guarded = &guarding.guarded[slot];
+		int64		decided = guarded->decided_bytes;
+		char		words[STANDING_BYTES];
+		char		ceiling[PRETTY_BYTES];
+		StringInfoData who;
+
+		guarded->decided_bytes = process->limited ?
+			process->ceiling_bytes : -1;
+		if (decided < 0 || process->weight <= 0 ||
+			process->data_bytes <= decided + REFUSAL_BYTES ||
+			process->statement == guarded->told_statement)
+			continue;
+		guarded->told_statement = process->statement;
+		if (!may_tell(now))
+			continue;
+		processes_copy(slot, &session);
+		initStringInfo(&who);
+		processes_describe(&session, &who);
+		ereport(LOG,
+				(errmsg("pg_session_memory.guard would have refused memory to PID %d beyond %s",
+						session.pid, pretty_bytes(decided, ceiling)),
+				 errdetail("%s. %s.", standing(words), who.data),
+				 errhint("Set pg_session_memory.guard to \"on\" to have it done.")));
+		pfree(who.data);
+	}
+}
+
+/* ----------------------------------------------------------------------------
+ * Doing
+ * ----------------------------------------------------------------------------
+ */
+
+/* Whether a ceiling is to be moved; see the head of this file. */
+static bool
+is_worth_moving(int64 present, const GuardProcess *process)
+{
+	int64		change;
+
+	if (present == process->ceiling_bytes)
+		return false;
+	if (guarding.guard.state != GUARD_QUIET || present < 0 ||
+		process->ceiling_bytes < 0)
+		return true;
+	change = llabs(present - process->ceiling_bytes);
+	return change > (process->ceiling_bytes - process->data_bytes) / CALM_PART;
+}
+
+static void
+set_ceilings(void)
+{
+	for (int i = 0; i < guarding.count; i++)
+	{
+		GuardProcess *process = &guarding.processes[i];
+		int			slot = guarding.slots[i];
+		GuardedProcess *guarded = &guarding.guarded[slot];
+		int64		present;
+
+		if (!process->limited)
+			continue;
+		present = ceiling_of(slot, guarded->pid, guarded->backend_start);
+		if (is_worth_moving(present, process) &&
+			!ceiling_set(slot, guarded->pid, guarded->backend_start,
+						 process->ceiling_bytes))
+			tell_failure(guarded->pid);
+	}
+}
+
+/* As pg_cancel_backend and pg_terminate_backend do it. */
+static bool
+send_signal(int pid, int signal)
+{
+#ifdef HAVE_SETSID
+	return kill(-pid, signal) == 0;
+#else
+	return kill(pid, signal) == 0;
+#endif
+}
+
+/*
+ * Does what was decided, if the process is still what it was.
+ */
+static void
+act(const GuardAction *action)
+{
+	int			slot = guarding.slots[action->process];
+	GuardedProcess *guarded = &guarding.guarded[slot];
+	bool		cancels = action->kind == GUARD_CANCEL;
+
+	if (!processes_is_unchanged(slot))
+		return;
+	if (action->kind == GUARD_TRIM)
+	{
+		(void) session_trim_request(slot, guarded->pid);
+		guarding.last_action_at = GetCurrentTimestamp();
+		return;
+	}
+	ceiling_set_verdict(slot, guarded->pid, guarded->backend_start,
+						processes_at(slot)->query_start,
+						cancels ? CEILING_CANCELLED : CEILING_TERMINATED);
+	if (!send_signal(guarded->pid, cancels ? SIGINT : SIGTERM))
+		return;
+	guarding.last_action_at = GetCurrentTimestamp();
+	tell_action(action->kind, slot, true);
+}
+
+/* The process that holds most, with its parallel workers; 0 if there is none. */
+static int
+largest_pid(void)
+{
+	int			largest = -1;
+
+	memset(guarding.unit_bytes, 0, guarding.count * sizeof(int64));
+	for (int i = 0; i < guarding.count; i++)
+		guarding.unit_bytes[guarding.processes[i].unit] +=
+			guarding.processes[i].anon_bytes +
+			guarding.processes[i].shared_bytes;
+	for (int i = 0; i < guarding.count; i++)
+	{
+		if (largest < 0 ||
+			guarding.unit_bytes[i] > guarding.unit_bytes[largest])
+			largest = i;
+	}
+	return largest < 0 ? 0 : guarding.guarded[guarding.slots[largest]].pid;
+}
+
+static void
+publish(void)
+{
+	CeilingServer server;
+
+	server.renewed_at = GetCurrentTimestamp();
+	server.total_bytes = guarding.server.total_bytes;
+	server.available_bytes = guarding.server.available_bytes;
+	server.reserve_bytes = guarding.server.reserve_bytes;
+	server.server_limit_bytes = guarding.server.server_limit_bytes;
+	server.sessions_bytes = guarding.sessions_bytes;
+	server.state = guarding.guard.state;
+	server.largest_pid = largest_pid();
+	server.last_action_at = guarding.last_action_at;
+	ceiling_publish_server(&server);
+}
+
+void
+guarding_stop(void)
+{
+	CeilingServer server;
+
+	if (guarding.mode == GUARD_OFF)
+		return;
+	guarding.mode = GUARD_OFF;
+	memset(&guarding.guard, 0, sizeof(Guard));
+	guarding.pressure_told = false;
+	memset(&server, 0, sizeof(server));
+	server.last_action_at = guarding.last_action_at;
+	ceiling_publish_server(&server);
+	ceiling_lift_all();
+}
+
+uint64
+guarding_tick(const ServerMemory *memory, uint64 now, ProcessSums *sums)
+{
+	GuardState	before = guarding.guard.state;
+	GuardAction action = {GUARD_NOTHING, 0};
+	uint64		wait;
+
+	if (setting_guard == GUARD_OFF || memory->available_bytes < 0)
+	{
+		guarding_stop();
+		return 0;
+	}
+	if (guarding.mode != setting_guard)
+	{
+		guarding_stop();
+		guarding.mode = setting_guard;
+		before = guarding.guard.state;
+	}
+
+	processes_look(before == GUARD_QUIET ? LOOK_CHANGED : LOOK_LARGE, now,
+				   sums);
+	gather(memory);
+	wait = guard_decide(&guarding.guard, &guarding.server, guarding.processes,
+						guarding.count, now, &action);
+	remember();
+	publish();
+	if (setting_guard == GUARD_ON)
+	{
+		set_ceilings();
+		if (action.kind != GUARD_NOTHING)
+			act(&action);
+	}
+
+	if (guarding.guard.state == GUARD_UNDER && before != GUARD_UNDER)
+		tell_pressure(now);
+	else if (guarding.guard.state != GUARD_UNDER && before == GUARD_UNDER)
+		tell_relieved(now);
+	if (setting_guard == GUARD_LOG)
+	{
+		tell_refusals(now);
+		if ((action.kind == GUARD_CANCEL || action.kind == GUARD_TERMINATE) &&
+			!guarding.action_told)
+		{
+			guarding.action_told = true;
+			tell_action(action.kind, guarding.slots[action.process], false);
+		}
+	}
+	return wait;
+}
