@@ -32,8 +32,10 @@ OBJS = \
 	src/functions/environment.o \
 	src/functions/events.o \
 	src/functions/explain_option.o \
+	src/functions/folded.o \
 	src/functions/foreign_text.o \
 	src/functions/history.o \
+	src/functions/ident_pattern.o \
 	src/functions/idents.o \
 	src/functions/observed_process.o \
 	src/functions/permission.o \
@@ -99,7 +101,7 @@ OBJS = \
 PG_CPPFLAGS = -I$(srcdir)/src
 PGFILEDESC = "pg_session_memory - memory of every session, from SQL"
 
-REGRESS = contexts columns comments sessions process permissions bad_input trim explain
+REGRESS = contexts columns comments sessions process permissions bad_input trim explain folded
 TAP_TESTS = 1
 PROVE_TESTS = test/t/*.pl
 

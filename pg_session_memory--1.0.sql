@@ -596,6 +596,16 @@ LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED COST 10000 ROWS 20;
 COMMENT ON FUNCTION pg_session_memory_idents(integer, integer, boolean) IS
 'statements, indexes, functions and cursors that hold most of a server process''s memory, in bytes with what hangs below them, largest first; those that differ in numbers alone in one row, with one of them as ident, unless by_pattern is false; other roles'' sessions need pg_read_all_stats';
 
+CREATE FUNCTION pg_session_memory_folded(
+    pid integer DEFAULT NULL,
+    idents boolean DEFAULT false)
+RETURNS SETOF text
+AS 'MODULE_PATHNAME', 'pg_session_memory_folded'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED COST 10000 ROWS 200;
+
+COMMENT ON FUNCTION pg_session_memory_folded(integer, boolean) IS
+'memory contexts of a server process as folded stacks, which flame graphs are made of: names from the root down, a blank, and the bytes of these contexts alone; NULL: of all processes, below a root each; idents adds statements, indexes and functions as last frames; other roles'' sessions need pg_read_all_stats, with NULL they are left out';
+
 CREATE VIEW pg_session_memory_pools AS
 SELECT
     s.datname,

@@ -3,7 +3,7 @@
  * misbehaving_module.c
  *	  What another module may do, at its worst, in the same process.
  *
- * For t/025_other_modules.pl, which builds it.
+ * For t/025_other_modules.pl and t/046_folded.pl, which build it.
  *
  *-------------------------------------------------------------------------
  */
@@ -14,6 +14,7 @@
 #include "miscadmin.h"
 #include "postmaster/bgworker.h"
 #include "storage/latch.h"
+#include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/guc_tables.h"
 #include "utils/memutils.h"
@@ -28,6 +29,7 @@ PG_MODULE_MAGIC;
 PG_FUNCTION_INFO_V1(misbehaving_take_timeouts);
 PG_FUNCTION_INFO_V1(misbehaving_set_version);
 PG_FUNCTION_INFO_V1(misbehaving_start_worker);
+PG_FUNCTION_INFO_V1(misbehaving_make_context);
 
 void		_PG_init(void);
 PGDLLEXPORT void misbehaving_worker_main(Datum argument);
@@ -168,4 +170,23 @@ _PG_init(void)
 							"Is reported to the client.", NULL, &reported, 0,
 							0, 1000000, PGC_USERSET, GUC_REPORT, NULL, NULL,
 							show_reported);
+}
+
+/*
+ * A context of any name and ident, until the session ends.  PostgreSQL wants
+ * constants for names, so that they outlive the context; so does this one.
+ */
+Datum
+misbehaving_make_context(PG_FUNCTION_ARGS)
+{
+	MemoryContext context;
+
+	context = AllocSetContextCreateInternal(TopMemoryContext,
+											MemoryContextStrdup(TopMemoryContext,
+																text_to_cstring(PG_GETARG_TEXT_PP(0))),
+											ALLOCSET_SMALL_SIZES);
+	MemoryContextSetIdentifier(context,
+							   MemoryContextStrdup(context,
+												   text_to_cstring(PG_GETARG_TEXT_PP(1))));
+	PG_RETURN_VOID();
 }

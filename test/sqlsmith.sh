@@ -82,6 +82,8 @@ write_targets()
 			LATERAL pg_session_memory_categories(s.pid) c;
 		CREATE VIEW idents AS SELECT c.* FROM seen s,
 			LATERAL pg_session_memory_idents(s.pid, s.pid % 100) c;
+		CREATE VIEW stacks AS SELECT c.stack FROM seen s,
+			LATERAL pg_session_memory_folded(s.pid, s.pid % 2 = 0) c(stack);
 		CREATE VIEW processes AS SELECT c.* FROM seen s,
 			LATERAL pg_session_memory_process(s.pid) c;
 		CREATE VIEW samples AS SELECT c.* FROM numbers n,

@@ -280,12 +280,14 @@ LOOKS = [
     "SELECT count(*) FROM pg_session_memory_pools",
     "SELECT count(*) FROM pg_session_memory_bloat",
     "SELECT count(*) FROM pg_session_memory_events",
+    "SELECT count(*) FROM pg_session_memory_folded()",
 ] + [
     f"SELECT count(f) FROM pg_stat_activity a, LATERAL {function} AS f"
     for function in (
         "pg_session_memory_contexts(a.pid)",
         "pg_session_memory_categories(a.pid)",
         "pg_session_memory_idents(a.pid, 1000)",
+        "pg_session_memory_folded(a.pid, true)",
         "pg_session_memory_process(a.pid)",
         "pg_session_memory_sample(a.pid, '1 ms', 2)",
         "pg_session_memory_snapshot_paths(pg_session_memory_snapshot(a.pid))",

@@ -9,9 +9,8 @@
  * and has none of its own, for instance the query tree of a statement or the
  * sort of a cursor, is memory of the same thing and counted with it.
  *
- * Thousands of statements that a driver has prepared, or indexes of partitions,
- * differ in numbers alone.  One by one each of them is small.  Their pattern,
- * the ident with numbers replaced, is the same, and by it they are one row.
+ * Statements and indexes that differ in numbers alone are one row, by their
+ * pattern: see ident_pattern.h.
  *
  *-------------------------------------------------------------------------
  */
@@ -19,12 +18,12 @@
 
 #include "fmgr.h"
 #include "funcapi.h"
-#include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/tuplestore.h"
 
 #include "functions/foreign_text.h"
+#include "functions/ident_pattern.h"
 #include "functions/observed_process.h"
 #include "functions/tuple_writer.h"
 #include "reading/context_tally.h"
@@ -32,20 +31,6 @@
 PG_FUNCTION_INFO_V1(pg_session_memory_idents);
 
 #define IDENTS_COLUMNS		7
-
-/* As many bytes as pg_session_memory_contexts() shows, and a zero. */
-#define IDENT_BYTES			1024
-
-/*
- * How much there is of the pattern of an ident that was cut.  Idents that
- * differ in how many digits their numbers have were cut at different places:
- * what is left of their patterns is the same as long as that makes up for no
- * more than the rest of IDENT_BYTES.
- */
-#define CUT_PATTERN_BYTES	768
-
-/* What stands for a number in a pattern. */
-#define NUMBER_MARK			'#'
 
 typedef struct IdentsWalk
 {
@@ -69,27 +54,6 @@ begin_idents(void *arg)
 	walk->examples_size = 0;
 }
 
-/* The pattern of an ident: each number is one mark. */
-static void
-make_pattern(const char *ident, char *pattern)
-{
-	bool		was_cut = strlen(ident) >= IDENT_BYTES - MAX_MULTIBYTE_CHAR_LEN;
-	int			length = 0;
-
-	/* Bytes of longer characters are no digits, in any server encoding. */
-	for (const char *c = ident; *c != '\0'; c++)
-	{
-		if (*c < '0' || *c > '9')
-			pattern[length++] = *c;
-		else if (length == 0 || pattern[length - 1] != NUMBER_MARK ||
-				 c[-1] == NUMBER_MARK)
-			pattern[length++] = NUMBER_MARK;
-	}
-	if (was_cut && length > CUT_PATTERN_BYTES)
-		length = pg_mbcliplen(pattern, length, CUT_PATTERN_BYTES);
-	pattern[length] = '\0';
-}
-
 /* Keeps the ident that was met first for its sum. */
 static void
 keep_example(IdentsWalk *walk, int sum)
@@ -110,37 +74,19 @@ keep_example(IdentsWalk *walk, int sum)
 	walk->examples[sum] = MemoryContextStrdup(idents->memory, walk->ident);
 }
 
-/* Reads the ident into the walk; false if there is none. */
-static bool
-read_ident(IdentsWalk *walk, const ContextNode *node)
-{
-	int			length;
-
-	if (node->ident_address == 0)
-		return false;
-	length = memory_reader_string(walk->reader, node->ident_address,
-								  walk->ident, sizeof(walk->ident));
-	if (length == IDENT_BYTES - 1)
-	{
-		length = pg_mbcliplen(walk->ident, length, length);
-		walk->ident[length] = '\0';
-	}
-	return length > 0;
-}
-
 static void
 add_to_idents(const ContextNode *node, void *arg)
 {
 	IdentsWalk *walk = arg;
 	int			sum = context_tally_above(&walk->idents, node->level);
 
-	if (read_ident(walk, node))
+	if (ident_read(walk->reader, node, walk->ident))
 	{
 		const char *key = walk->ident;
 
 		if (walk->by_pattern)
 		{
-			make_pattern(walk->ident, walk->pattern);
+			ident_pattern(walk->ident, walk->pattern);
 			key = walk->pattern;
 		}
 		sum = context_tally_find(&walk->idents, -1, node->category,
@@ -216,7 +162,7 @@ pg_session_memory_idents(PG_FUNCTION_ARGS)
 					ident = walk->examples[sorted[i] - walk->idents.sums];
 				else
 				{
-					make_pattern(ident, walk->pattern);
+					ident_pattern(ident, walk->pattern);
 					pattern = walk->pattern;
 				}
 				values[0] = CStringGetTextDatum(context_category_name(sorted[i]->category));

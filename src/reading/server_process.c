@@ -13,6 +13,7 @@
 #include "postgres.h"
 
 #include "miscadmin.h"
+#include "postmaster/bgworker.h"
 #include "storage/proc.h"
 #include "storage/procarray.h"
 
@@ -78,6 +79,45 @@ server_process_at(int slot, ServerProcess *process)
 	volatile PgBackendStatus *status = pgsm_shared_backend_status();
 
 	return status != NULL && read_slot(&status[slot], slot, process);
+}
+
+void
+server_process_application(const ServerProcess *process, NameData *name)
+{
+	volatile PgBackendStatus *status = pgsm_shared_backend_status();
+	bool		same = false;
+
+	for (;;)
+	{
+		int			before;
+		int			after;
+
+		if (status == NULL)
+			break;
+		pgstat_begin_read_activity(&status[process->slot], before);
+		same = status[process->slot].st_procpid == process->pid &&
+			status[process->slot].st_proc_start_timestamp == process->start;
+		if (same)
+			memcpy(name, (char *) status[process->slot].st_appname,
+				   NAMEDATALEN);
+		pgstat_end_read_activity(&status[process->slot], after);
+		if (pgstat_read_activity_complete(before, after))
+			break;
+		CHECK_FOR_INTERRUPTS();
+	}
+	if (!same)
+		memset(name, 0, NAMEDATALEN);
+	NameStr(*name)[NAMEDATALEN - 1] = '\0';
+}
+
+const char *
+server_process_type_name(const ServerProcess *process)
+{
+	const char *type = NULL;
+
+	if (process->type == B_BG_WORKER)
+		type = GetBackgroundWorkerTypeByPid(process->pid);
+	return type != NULL ? type : GetBackendTypeDesc(process->type);
 }
 
 int

@@ -50,6 +50,16 @@ extern bool server_process_find(int pid, ServerProcess *process);
 extern bool server_process_at(int slot, ServerProcess *process);
 
 /*
+ * The application_name of the process, as far as it is still there; else an
+ * empty one.
+ */
+extern void server_process_application(const ServerProcess *process,
+									   NameData *name);
+
+/* The type of the process, as pg_stat_activity shows it. */
+extern const char *server_process_type_name(const ServerProcess *process);
+
+/*
  * The pid of a parallel worker's leader, 0 for all other processes.  As
  * pg_stat_activity has it: without a lock, so of processes that begin or end
  * it may be wrong.

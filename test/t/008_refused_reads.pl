@@ -124,7 +124,8 @@ foreach my $fault ([ EPERM => '42501' ], [ ENOSYS => '0A000' ])
 		"$name: the own session needs no such read");
 	foreach my $call ("pg_session_memory_contexts($pid)",
 		"pg_session_memory_categories($pid)",
-		"pg_session_memory_snapshot($pid)")
+		"pg_session_memory_snapshot($pid)",
+		"pg_session_memory_folded($pid)")
 	{
 		my ($status, $stdout, $stderr) = $node->psql('postgres',
 			"\\set VERBOSITY verbose\nSELECT count(*) FROM $call");
@@ -134,6 +135,12 @@ foreach my $fault ([ EPERM => '42501' ], [ ENOSYS => '0A000' ])
 		like($stderr, qr/HINT:.*shared_preload_libraries.*ptrace_scope/,
 			"$name: $call hints at preloading and at Yama");
 	}
+	my ($status, $stdout, $stderr) = $node->psql('postgres',
+		"SELECT count(DISTINCT split_part(s, ';', 1))
+		FROM pg_session_memory_folded() s");
+	is("$status $stdout", '0 1', "$name: stacks of the own session alone");
+	like($stderr, qr/WARNING:  memory contexts of \d+ processes could not be read/,
+		"$name: a warning says that others are missing");
 	is( $node->safe_psql('postgres',
 			"SELECT rss_bytes > 0 FROM pg_session_memory_process($pid)"),
 		't',
@@ -176,6 +183,26 @@ END \$\$");
 is($status, 0, 'faults at random: 2,000 looks and no crash');
 unlike($stderr, qr/ERROR|terminated|lost/,
 	'faults at random: no error but refusals');
+
+# Stacks have no column that says so.
+($status, $stdout, $stderr) = $node->psql(
+	'postgres', "DO \$\$
+BEGIN
+	FOR i IN 1..200 LOOP
+		BEGIN
+			PERFORM pg_session_memory_folded($pid);
+			PERFORM pg_session_memory_folded();
+		EXCEPTION WHEN insufficient_privilege THEN
+			NULL;
+		END;
+	END LOOP;
+END \$\$");
+is($status, 0, 'faults at random: 400 times stacks');
+like($stderr,
+	qr/WARNING:  memory contexts of \d+ process(es)? changed while they were read/,
+	'faults at random: stacks come with a warning');
+unlike($stderr, qr/ERROR|terminated|lost/,
+	'faults at random: no error for stacks but refusals');
 
 # Who measures nothing of itself has no figure of its contexts in the events
 # either: not with a statement that took much, nor after a restart.

@@ -70,6 +70,12 @@ is( $observer->query_safe(
 	20,
 	'pg_session_memory_idents');
 is( $observer->query_safe(
+		"SELECT sum(substring(s FROM '\\d+\$')::bigint), count(*) < 300,
+			max(length(s)) < 10000
+		FROM pg_session_memory_folded($pid) AS s"),
+	"$bytes|t|t",
+	'pg_session_memory_folded, in a few short lines');
+is( $observer->query_safe(
 		"SELECT s->'contexts', s->'context_bytes'
 		FROM pg_session_memory_snapshot($pid) AS s"),
 	"$contexts|$bytes",

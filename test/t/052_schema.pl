@@ -37,6 +37,8 @@ my %calls = (
 		"SCHEMA.pg_session_memory_snapshot(), SCHEMA.pg_session_memory_snapshot($pid)"
 	],
 	'pg_session_memory_environment()' => [''],
+	'pg_session_memory_folded(integer, boolean)' =>
+	  [ '', $pid, "$pid, true", 'idents => true' ],
 	'pg_session_memory_get_bloat()' => [''],
 	'pg_session_memory_get_events()' => [''],
 	'pg_session_memory_get_history()' => [''],
