@@ -17,7 +17,8 @@ typedef enum GuardState
 {
 	GUARD_QUIET,				/* there is plenty */
 	GUARD_NEAR,					/* less than twice the reserve is left */
-	GUARD_UNDER					/* less than the reserve */
+	GUARD_UNDER					/* less than the reserve, or server_limit is
+								 * passed */
 } GuardState;
 
 typedef enum GuardActionKind
@@ -34,15 +35,19 @@ typedef enum GuardActionKind
  */
 typedef struct GuardMemory
 {
-	bool		known;			/* was there at the last tick */
+	bool		known;			/* was there before */
 	bool		trimmed;		/* was asked since memory became short */
-	int64		data_bytes;		/* at the last tick */
-	int64		rest_bytes;		/* untouched, and likely to stay so */
-	int64		step_bytes;		/* most that it grew by in a tick, of late */
-	int64		anchor_bytes;	/* data from which its minimum counts */
-	GuardActionKind action;		/* whose effect is awaited, or was */
+	int64		first_bytes;	/* data when it was first seen */
+	int64		data_bytes;		/* data at the last tick */
+	int64		anon_bytes;		/* at the last tick */
+	int64		rest_bytes;		/* asked for long ago, and never touched */
+	int64		expected_bytes; /* what it may ask for until the next tick */
+	int64		anchor_bytes;	/* its minimum counts from here */
+	int64		unit_bytes;		/* of a leader: what its unit holds or is
+								 * about to touch */
+	GuardActionKind action;		/* whose effect is awaited, or did not come */
 	uint64		acted_at;
-	int64		acted_bytes;	/* its unit's then */
+	int64		acted_bytes;	/* unit_bytes then */
 	int64		acted_statement;
 } GuardMemory;
 
@@ -53,8 +58,8 @@ typedef struct GuardProcess
 	int			unit;			/* index of its leader; its own if it has none */
 	bool		limited;		/* can have a ceiling now */
 	bool		idle;			/* runs no statement */
-	bool		exempt;			/* may not be cancelled or terminated */
-	bool		superuser;		/* only when its unit has half of all */
+	bool		exempt;			/* no action on it */
+	bool		superuser;		/* only if its unit has more than half of all */
 	double		weight;			/* guard_weight; 0: no ceiling, no action */
 	int64		data_bytes;		/* private writable memory, touched or not:
 								 * what a ceiling limits */
@@ -75,7 +80,7 @@ typedef struct GuardServer
 {
 	int64		total_bytes;
 	int64		available_bytes;	/* without what could go to swap; -1: not
-									 * known, then there is no ceiling */
+									 * known */
 	int64		reserve_bytes;
 	int64		server_limit_bytes; /* server_limit, -1 none: of the sum of
 									 * anon_bytes and shared_bytes */
@@ -87,16 +92,22 @@ typedef struct Guard
 {
 	GuardState	state;
 	uint64		ticked_at;		/* 0: never */
-	uint64		under_since;	/* or since the last action took effect */
-	int64		left_bytes;		/* at the last tick */
-	double		growth;			/* of late, bytes a microsecond */
-	double		surprises;		/* of late, in one tick */
+	uint64		waits_since;	/* with the next cancel: since it is UNDER, or
+								 * the last action took effect */
+	bool		awaits;			/* the effect of an action */
+	int64		available_bytes;	/* at the last tick */
+	double		share;			/* that each could have at the last tick */
+	double		surprises;		/* shares that were taken unexpectedly in one
+								 * tick, of late */
+	double		touching;		/* by processes with a ceiling, of late, in
+								 * bytes a microsecond */
+	double		losing;			/* to anything else, likewise */
 } Guard;
 
 typedef struct GuardAction
 {
 	GuardActionKind kind;
-	int			process;		/* index; the leader of the unit */
+	int			process;		/* index of a leader, -1 none */
 } GuardAction;
 
 /*
@@ -104,13 +115,16 @@ typedef struct GuardAction
  * 0.  Fills in ceiling_bytes and held of each process, guard->state, and at
  * most one action, which the caller carries out if the process still runs the
  * same statement.  Returns after how long it wants to be asked again: 10,000
- * to 1,000,000 microseconds.
+ * to 1,000,000 microseconds.  Any context.
  */
 extern uint64 guard_decide(Guard *guard, const GuardServer *server,
 						   GuardProcess *processes, int count, uint64 now,
 						   GuardAction *action);
 
-/* The reserve where guard_reserve is -1. */
+/*
+ * The reserve where guard_reserve is -1: 5 per cent of what there is, but at
+ * least 128 MB, or an eighth if that is less, and at most 4 GB.
+ */
 extern int64 guard_default_reserve(int64 total_bytes);
 
 #endif							/* PGSM_GUARD_H */
