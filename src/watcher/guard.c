@@ -94,11 +94,11 @@
 #define FORGET_PROMISE	(8.0 * SECOND)
 #define FORGET_RATE		(0.1 * SECOND)
 
-/* What is urgent: within this part of the patience, and this beyond promises. */
+/* Urgent: what goes within this part of the patience, and so much more. */
 #define URGENT_PART		8
 #define URGENT_MARGIN	1.1
 
-/* Not worth a trim or a cancel: less than this, and this part of the reserve. */
+/* Not worth an action: less than this, or than this part of the reserve. */
 #define SMALL_BYTES		(4 * MB)
 #define SMALL_PART		16
 
@@ -260,8 +260,8 @@ observe(Guard *guard, const GuardServer *server, GuardProcess *processes,
 }
 
 /*
- * before is the state at the last tick: a better one begins only a tenth of the
- * reserve above where the worse one began.
+ * before is the state at the last tick: a better one begins only a tenth of
+ * the reserve above where the worse one began.
  */
 static void
 find_supply(Supply *supply, int64 left, int64 reserve, const Sums *sums,

@@ -111,11 +111,11 @@ typedef struct GuardAction
 } GuardAction;
 
 /*
- * Decides for one tick.  now is that of a clock that is never set back, and not
- * 0.  Fills in ceiling_bytes and held of each process, guard->state, and at
- * most one action, which the caller carries out if the process still runs the
- * same statement.  Returns after how long it wants to be asked again: 10,000
- * to 1,000,000 microseconds.  Any context.
+ * Decides for one tick.  now is that of a clock that is never set back, and
+ * not 0.  Fills in ceiling_bytes and held of each process, guard->state, and
+ * at most one action, which the caller carries out if the process still runs
+ * the same statement.  Returns after how long it wants to be asked again:
+ * 10,000 to 1,000,000 microseconds.  Any context.
  */
 extern uint64 guard_decide(Guard *guard, const GuardServer *server,
 						   GuardProcess *processes, int count, uint64 now,
