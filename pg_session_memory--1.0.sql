@@ -55,6 +55,7 @@ CREATE FUNCTION pg_session_memory_measure(
     OUT swap_bytes bigint,
     OUT unaccounted_bytes bigint,
     OUT limit_bytes bigint,
+    OUT ceiling_bytes bigint,
     OUT retained_bytes bigint,
     OUT baseline_bytes bigint,
     OUT growth_bytes bigint,
@@ -106,6 +107,7 @@ SELECT
     m.swap_bytes,
     m.unaccounted_bytes,
     m.limit_bytes,
+    m.ceiling_bytes,
     m.retained_bytes,
     m.baseline_bytes,
     m.growth_bytes,
@@ -180,7 +182,9 @@ COMMENT ON COLUMN pg_session_memory.swap_bytes IS
 COMMENT ON COLUMN pg_session_memory.unaccounted_bytes IS
 'anon_bytes and swap_bytes less context_bytes, not below 0: what malloc keeps, and what is in no context';
 COMMENT ON COLUMN pg_session_memory.limit_bytes IS
-'private memory that the kernel lets the process have now (RLIMIT_DATA), touched or not; NULL: no limit, or not known';
+'private memory that the process may have (RLIMIT_DATA), touched or not: process_limit, or what the server was started with; NULL: no limit, or not known';
+COMMENT ON COLUMN pg_session_memory.ceiling_bytes IS
+'private memory that the guard lets the process have now, touched or not; the smaller one of this and limit_bytes counts; NULL: no ceiling';
 COMMENT ON COLUMN pg_session_memory.retained_bytes IS
 'contexts that stay after the command, as the session measured itself at measured_at; NULL: it did not';
 COMMENT ON COLUMN pg_session_memory.baseline_bytes IS
@@ -352,7 +356,7 @@ COMMENT ON COLUMN pg_session_memory_events.datname IS
 COMMENT ON COLUMN pg_session_memory_events.application_name IS
 'application_name of the session; NULL: none';
 COMMENT ON COLUMN pg_session_memory_events.kind IS
-'context, session, process: a threshold was crossed, or doubled; fell: below it again; trimmed: memory was given back; recycled: the session ended itself; limited: a command failed at process_limit; statement: one took more than statement_threshold; restarted: the server had not been shut down, and this process was the largest; pressure, relieved: the server''s memory is short, or not any more, and this process is the largest; cancelled, terminated: the guard has done that to it';
+'context, session, process: a threshold was crossed, or doubled; fell: below it again; trimmed: memory was given back; recycled: the session ended itself; limited: a command failed at process_limit or the guard''s ceiling; statement: one took more than statement_threshold; restarted: the server had not been shut down, and this process was the largest; pressure, relieved: the server''s memory is short, or not any more, and this process is the largest; cancelled, terminated: the guard has done that to it';
 COMMENT ON COLUMN pg_session_memory_events.context IS
 'name of the contexts that it is about, or that hold most of the process; NULL: none';
 COMMENT ON COLUMN pg_session_memory_events.bytes IS

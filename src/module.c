@@ -352,7 +352,7 @@ define_settings(void)
 							 &setting_guard,
 							 GUARD_LOG, guard_options,
 							 PGC_SIGHUP, 0,
-							 NULL, NULL, NULL);
+							 NULL, process_limit_assign_guard, NULL);
 
 	DefineCustomRealVariable("pg_session_memory.guard_weight",
 							 "Sets how much more than others a session may have when memory is short.",
@@ -360,7 +360,7 @@ define_settings(void)
 							 &setting_guard_weight,
 							 1.0, 0.0, 1000.0,
 							 PGC_SUSET, 0,
-							 NULL, NULL, NULL);
+							 NULL, process_limit_assign_weight, NULL);
 
 	DefineCustomIntVariable("pg_session_memory.guard_reserve",
 							"Sets how much of the server's memory the guard keeps free.",

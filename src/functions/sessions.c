@@ -24,13 +24,14 @@
 #include "reading/context_walk.h"
 #include "reading/process_memory.h"
 #include "reading/server_process.h"
+#include "session/ceiling.h"
 #include "session/slot.h"
 #include "session/watched.h"
 #include "settings.h"
 
 PG_FUNCTION_INFO_V1(pg_session_memory_measure);
 
-#define MEASURE_COLUMNS		30
+#define MEASURE_COLUMNS		31
 
 /* Kept from one process of a query to the next; goes with the query. */
 typedef struct MeasureState
@@ -85,6 +86,26 @@ put_bytes(MeasureRow *row, int64 bytes)
 	row->values[row->column] = Int64GetDatum(bytes);
 	row->nulls[row->column] = bytes < 0;
 	row->column++;
+}
+
+/*
+ * The session's own limit, and its ceiling: the kernel has the smaller one of
+ * them.
+ */
+static void
+put_limits(MeasureRow *row, const ServerProcess *process)
+{
+	CeilingOwner owner;
+	int64		ceiling = ceiling_of(process->slot, process->pid,
+									 process->start);
+
+	if (ceiling >= 0 &&
+		ceiling_read_owner(process->slot, process->pid, process->start,
+						   &owner))
+		put_bytes(row, owner.own_limit_bytes);
+	else
+		put_bytes(row, process_memory_limit(process->pid));
+	put_bytes(row, ceiling);
 }
 
 static MeasureState *
@@ -204,7 +225,7 @@ pg_session_memory_measure(PG_FUNCTION_ARGS)
 	put_bytes(&row, source == NULL || memory.anon_bytes < 0 ? -1 :
 			  Max(memory.anon_bytes + Max(memory.swap_bytes, 0) -
 				  totals.bytes, 0));
-	put_bytes(&row, process_memory_limit(process.pid));
+	put_limits(&row, &process);
 
 	if (has_slot && slot.measured_at != 0)
 	{

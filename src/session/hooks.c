@@ -33,6 +33,7 @@
 
 #include "pg_compat.h"
 #include "session/hooks.h"
+#include "session/process_limit.h"
 #include "session/statement_memory.h"
 #include "session/watch.h"
 
@@ -224,6 +225,14 @@ hook_ProcessUtility(PlannedStmt *pstmt, const char *queryString,
 	IsA(utility, FetchStmt) || IsA(utility, ClosePortalStmt);
 
 	session_watch_command();
+	if (is_transaction)
+	{
+		TransactionStmtKind kind = castNode(TransactionStmt, utility)->kind;
+
+		if (kind == TRANS_STMT_COMMIT_PREPARED ||
+			kind == TRANS_STMT_ROLLBACK_PREPARED)
+			process_limit_finish_prepared();
+	}
 
 	/*
 	 * A prepared statement or a cursor is the statement that takes the

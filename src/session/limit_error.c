@@ -7,6 +7,9 @@
  * That is not what its reader needs to know: what has filled the process, what
  * the limit is, and what to do.
  *
+ * Where the guard's ceiling is the limit, or the guard has cancelled the
+ * statement, that is what the server has left, and who holds it.
+ *
  * This runs between an error and its handling, in a process that has just run
  * out of memory, after its limit was moved (process_limit.c).  It allocates
  * nothing but what it gives to PostgreSQL.
@@ -15,11 +18,13 @@
  */
 #include "postgres.h"
 
+#include "access/parallel.h"
 #include "access/xact.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
 
 #include "reading/process_memory.h"
+#include "session/ceiling.h"
 #include "session/event_ring.h"
 #include "session/identity.h"
 #include "session/judge.h"
@@ -33,6 +38,16 @@
  * failed: a memory context asks malloc(3) for as much at once.
  */
 #define BLOCK_BYTES		(8 * 1024 * 1024)
+
+/* Why there is an error. */
+typedef enum LimitCause
+{
+	CAUSE_NONE,					/* nothing that is ours to tell of */
+	CAUSE_PROCESS_LIMIT,
+	CAUSE_CEILING,
+	CAUSE_CANCELLED,			/* by the guard */
+	CAUSE_TERMINATED
+} LimitCause;
 
 /* The event of a command that has failed at the limit, until it is over. */
 typedef struct HitEvent
@@ -66,19 +81,46 @@ requested_bytes(const char *detail)
 }
 
 /*
- * Whether an error of this process was raised since the limit was reached,
- * and not by the machine, by shared memory, by another server or by RAISE.
+ * Which limit an error of this process was raised at, if not by the machine,
+ * by shared memory, by another server or by RAISE: the smaller one of those
+ * that were reached.
  */
-static bool
-is_at_limit(const ErrorData *edata, int64 data_bytes, int64 limit_bytes)
+static LimitCause
+cause_of_error(const ErrorData *edata, const LimitInForce *in_force,
+			   int64 data_bytes)
 {
+	int64		own = in_force->process_limit_bytes;
+	int64		ceiling = in_force->ceiling_bytes;
+	int64		reached = PG_INT64_MAX;
+
+	if (edata->sqlerrcode == ERRCODE_QUERY_CANCELED ||
+		edata->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN)
+	{
+		switch (ceiling_my_verdict(GetCurrentStatementStartTimestamp()))
+		{
+			case CEILING_CANCELLED:
+				if (edata->sqlerrcode == ERRCODE_QUERY_CANCELED)
+					return CAUSE_CANCELLED;
+				break;
+			case CEILING_TERMINATED:
+				if (edata->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN)
+					return CAUSE_TERMINATED;
+				break;
+			case CEILING_NO_VERDICT:
+				break;
+		}
+		return CAUSE_NONE;
+	}
+
 	if (edata->sqlerrcode != ERRCODE_OUT_OF_MEMORY ||
 		edata->message_id == NULL ||
 		strcmp(edata->message_id, "out of memory") != 0)
-		return false;
-	return data_bytes < 0 ||
-		data_bytes + requested_bytes(edata->detail) + BLOCK_BYTES >
-		limit_bytes;
+		return CAUSE_NONE;
+	if (data_bytes >= 0)
+		reached = data_bytes + requested_bytes(edata->detail) + BLOCK_BYTES;
+	if (ceiling >= 0 && ceiling < reached && (own < 0 || ceiling < own))
+		return CAUSE_CEILING;
+	return own >= 0 && own < reached ? CAUSE_PROCESS_LIMIT : CAUSE_NONE;
 }
 
 /*
@@ -89,7 +131,8 @@ is_workers_error(const ErrorData *edata)
 {
 	return edata->sqlerrcode == ERRCODE_OUT_OF_MEMORY &&
 		edata->message_id == NULL && edata->detail != NULL &&
-		strstr(edata->detail, "pg_session_memory.process_limit") != NULL;
+		(strstr(edata->detail, "pg_session_memory.process_limit") != NULL ||
+		 strstr(edata->detail, "pg_session_memory.guard") != NULL);
 }
 
 /*
@@ -97,7 +140,8 @@ is_workers_error(const ErrorData *edata)
  * just asked for are more than any category of what the session retains.
  */
 static const char *
-remedy(const SessionMeasure *measure, int64 requested, char *text)
+remedy(const SessionMeasure *measure, int64 requested, bool of_server,
+	   char *text)
 {
 	const int64 *bytes = measure->category_bytes;
 	ContextCategory largest = CATEGORY_EXECUTION;
@@ -114,7 +158,9 @@ remedy(const SessionMeasure *measure, int64 requested, char *text)
 		}
 	}
 	if (largest == CATEGORY_EXECUTION)
-		return "Let the statement handle less at a time, or lower work_mem.";
+		return of_server ?
+			"Let the statement handle less at a time, or lower work_mem, which each of its sorts and hashes may take, in each parallel worker again." :
+			"Let the statement handle less at a time, or lower work_mem.";
 	return remedy_text(memory_cause(largest, bytes[largest],
 									measure->cache_free_bytes,
 									measure->of_functions),
@@ -122,43 +168,136 @@ remedy(const SessionMeasure *measure, int64 requested, char *text)
 }
 
 /*
- * Writes what there is to say to detail_text and hint_text, and keeps what
- * the event needs.
+ * The sentences about process_limit, into text, and its hint.
  */
 static void
-describe_error(const ErrorData *edata, int64 data_bytes, int64 limit_bytes)
+describe_process_limit(const LimitInForce *in_force, int64 data_bytes,
+					   const char *what, char *text, Size size)
 {
-	static SessionMeasure measure;
-	static char largest[LARGEST_WORDS_BYTES];
-	char		what[REMEDY_BYTES];
-	int64		requested = requested_bytes(edata->detail);
 	char		bytes[PRETTY_BYTES];
 	char		process[64] = "";
-	char		id[48] = "";
 
-	session_measure_everything(&measure);
 	if (data_bytes >= 0)
 		snprintf(process, sizeof(process),
 				 "The process holds %s of private memory, ",
 				 pretty_bytes(data_bytes, bytes));
+	snprintf(text, size, "%spg_session_memory.process_limit is %s.",
+			 process, pretty_bytes(in_force->process_limit_bytes, bytes));
+	snprintf(hint_text, sizeof(hint_text),
+			 "%s If it does need so much, raise pg_session_memory.process_limit.",
+			 what);
+}
+
+/*
+ * The same about the guard.  What it knows of the server is as of its last
+ * look.
+ */
+static void
+describe_guard(LimitCause cause, const LimitInForce *in_force,
+			   int64 data_bytes, const char *what, char *text, Size size)
+{
+	CeilingServer server;
+	bool		of_sessions = false;
+	char		bytes[PRETTY_BYTES];
+	char		more[PRETTY_BYTES];
+	char		of_server[128] = "";
+	char		holds[64] = "";
+	char		largest[64] = "";
+	char		deed[96];
+
+	if (!ceiling_read_server(&server) || server.total_bytes <= 0)
+		memset(&server, 0, sizeof(server));
+	else
+	{
+		of_sessions = server.server_limit_bytes >= 0 &&
+			server.server_limit_bytes - server.sessions_bytes <
+			server.available_bytes - server.reserve_bytes;
+		if (of_sessions)
+			snprintf(of_server, sizeof(of_server),
+					 "All sessions together hold %s, pg_session_memory.server_limit is %s. ",
+					 pretty_bytes(server.sessions_bytes, bytes),
+					 pretty_bytes(server.server_limit_bytes, more));
+		else
+			snprintf(of_server, sizeof(of_server),
+					 "The server has %s left of %s. ",
+					 pretty_bytes(Max(server.available_bytes, 0), bytes),
+					 pretty_bytes(server.total_bytes, more));
+	}
+
+	if (data_bytes >= 0)
+		snprintf(holds, sizeof(holds), " holds %s",
+				 pretty_bytes(data_bytes, bytes));
+	if (server.largest_pid == MyProcPid)
+		strlcpy(largest, ", most of any", sizeof(largest));
+	else if (server.largest_pid != 0)
+		snprintf(largest, sizeof(largest), ", process %d most of any",
+				 server.largest_pid);
+	if (cause == CAUSE_CANCELLED)
+		strlcpy(deed, "pg_session_memory.guard has cancelled its statement",
+				sizeof(deed));
+	else if (cause == CAUSE_TERMINATED)
+		strlcpy(deed, "pg_session_memory.guard has ended it", sizeof(deed));
+	else
+		snprintf(deed, sizeof(deed),
+				 "pg_session_memory.guard lets it have %s now",
+				 pretty_bytes(in_force->ceiling_bytes, bytes));
+	snprintf(text, size, "%s%s%s%s; %s.", of_server,
+			 IsParallelWorker() ? "This parallel worker" : "This session",
+			 holds, largest, deed);
+
+	if (of_sessions)
+		snprintf(hint_text, sizeof(hint_text),
+				 "%s To let all sessions together have more, raise pg_session_memory.server_limit; pg_session_memory.process_limit limits each of them.",
+				 what);
+	else
+		snprintf(hint_text, sizeof(hint_text),
+				 "%s pg_session_memory.process_limit limits each session before the server is short of memory; pg_session_memory.guard_reserve, %s now, is kept free.",
+				 what, pretty_bytes(server.reserve_bytes, bytes));
+}
+
+/*
+ * Writes what there is to say to detail_text and hint_text, and keeps what
+ * the event needs.
+ */
+static void
+describe_error(const ErrorData *edata, LimitCause cause,
+			   const LimitInForce *in_force, int64 data_bytes)
+{
+	static SessionMeasure measure;
+	static char largest[LARGEST_WORDS_BYTES];
+	static char limit_words[512];
+	char		remedy_words[REMEDY_BYTES];
+	const char *what;
+	int64		requested = 0;
+	char		id[48] = "";
+
+	if (cause == CAUSE_PROCESS_LIMIT || cause == CAUSE_CEILING)
+		requested = requested_bytes(edata->detail);
+	session_measure_everything(&measure);
+	what = remedy(&measure, requested, cause != CAUSE_PROCESS_LIMIT,
+				  remedy_words);
+	if (cause == CAUSE_PROCESS_LIMIT)
+		describe_process_limit(in_force, data_bytes, what,
+							   limit_words, sizeof(limit_words));
+	else
+		describe_guard(cause, in_force, data_bytes, what,
+					   limit_words, sizeof(limit_words));
 	if (session_query_id() != 0)
 		snprintf(id, sizeof(id), " Query id " INT64_FORMAT ".",
 				 session_query_id());
 	snprintf(detail_text, sizeof(detail_text),
-			 "%s%s%spg_session_memory.process_limit is %s. Largest: %s contexts.%s",
+			 "%s%s%s Largest: %s contexts.%s",
 			 edata->detail != NULL ? edata->detail : "",
-			 edata->detail != NULL ? " " : "", process,
-			 pretty_bytes(limit_bytes, bytes),
+			 edata->detail != NULL ? " " : "", limit_words,
 			 largest_groups_words(&measure, largest), id);
-	snprintf(hint_text, sizeof(hint_text),
-			 "%s If it does need so much, raise pg_session_memory.process_limit.",
-			 remedy(&measure, requested, what));
 
-	if (!hit_event.pending)
+	if (!hit_event.pending &&
+		(cause == CAUSE_PROCESS_LIMIT || cause == CAUSE_CEILING))
 	{
 		hit_event.pending = true;
 		hit_event.bytes = data_bytes < 0 ? -1 : data_bytes + requested;
-		hit_event.limit_bytes = limit_bytes;
+		hit_event.limit_bytes = cause == CAUSE_CEILING ?
+			in_force->ceiling_bytes : in_force->process_limit_bytes;
 		hit_event.context_bytes = measure.bytes;
 		strlcpy(hit_event.context, measure.largest[0].name != NULL ?
 				measure.largest[0].name : "", SLOT_NAME_BYTES);
@@ -166,13 +305,13 @@ describe_error(const ErrorData *edata, int64 data_bytes, int64 limit_bytes)
 }
 
 /*
- * Finds out whether an error is the limit's, and counts it.  Where it was
- * raised by this process, the texts are set and true is returned.
+ * Finds out whether an error is the limit's or the guard's, and counts it.
+ * Where it was raised by this process, the texts are set and true is returned.
  */
 static bool
-examine_error(const ErrorData *edata, int64 limit_bytes)
+examine_error(const ErrorData *edata, const LimitInForce *in_force)
 {
-	bool		at_limit = false;
+	LimitCause	cause;
 	ProcessMemory memory;
 
 	/*
@@ -183,30 +322,32 @@ examine_error(const ErrorData *edata, int64 limit_bytes)
 		return false;
 	in_callback = true;
 	process_memory_read(MyProcPid, &memory);
-	if (is_workers_error(edata))
+	cause = cause_of_error(edata, in_force, memory.data_bytes);
+	if (is_workers_error(edata) || cause == CAUSE_PROCESS_LIMIT ||
+		cause == CAUSE_CEILING)
 		statement_memory_limited();
-	else if (is_at_limit(edata, memory.data_bytes, limit_bytes))
-	{
-		statement_memory_limited();
-		describe_error(edata, memory.data_bytes, limit_bytes);
-		at_limit = true;
-	}
+	if (cause != CAUSE_NONE)
+		describe_error(edata, cause, in_force, memory.data_bytes);
 	in_callback = false;
-	return at_limit;
+	return cause != CAUSE_NONE;
 }
 
 void
-limit_error_raised(int64 limit_bytes)
+limit_error_raised(const LimitInForce *in_force)
 {
 	MemoryContext caller;
 	ErrorData  *edata;
 
-	if (in_callback || CritSectionCount > 0)
+	/* Most errors of these codes are somebody else's. */
+	if (in_callback || CritSectionCount > 0 ||
+		(geterrcode() != ERRCODE_OUT_OF_MEMORY &&
+		 likely(ceiling_my_verdict(GetCurrentStatementStartTimestamp()) ==
+				CEILING_NO_VERDICT)))
 		return;
 	caller = MemoryContextSwitchTo(TopMemoryContext);
 	edata = CopyErrorData();
 	MemoryContextSwitchTo(caller);
-	if (edata->elevel >= ERROR && examine_error(edata, limit_bytes))
+	if (edata->elevel >= ERROR && examine_error(edata, in_force))
 	{
 		errdetail_internal("%s", detail_text);
 		if (edata->hint == NULL)
@@ -216,9 +357,9 @@ limit_error_raised(int64 limit_bytes)
 }
 
 void
-limit_error_logged(ErrorData *edata, int64 limit_bytes)
+limit_error_logged(ErrorData *edata, const LimitInForce *in_force)
 {
-	if (!examine_error(edata, limit_bytes))
+	if (!examine_error(edata, in_force))
 		return;
 	edata->detail = MemoryContextStrdup(edata->assoc_context, detail_text);
 	if (edata->hint == NULL)

@@ -9,15 +9,19 @@
  * Nothing is polled; a statement that does not fail only passes the hooks that
  * look for languages.
  *
+ * The soft limit is process_limit, or the guard's ceiling if that is smaller,
+ * which the watcher moves from outside while the session runs (ceiling.h).  A
+ * session that can have a ceiling is limited, also if it has none just now.
+ *
  * What must not fail is the clean-up after an error.  So the soft limit is
  * moved out of the way for its time, in two steps.
  *
  *	state		soft limit					begins
- *	NONE		what the process began with	no process_limit
- *	KEPT		process_limit; see ROOM		end of a command, or of a
- *											subtransaction that was aborted
- *	LOOSENED	that and RESERVE_BYTES		an error was raised, or has left
- *											a transaction block to be ended
+ *	NONE		what the process began with	no process_limit, no guard
+ *	KEPT		process_limit, see ROOM; or	end of a command, or of a
+ *				the ceiling					subtransaction that was aborted
+ *	LOOSENED	the same, or what it has,	an error was raised, or has left
+ *				and RESERVE_BYTES			a transaction block to be ended
  *	LIFTED		the hard limit				a transaction or subtransaction is
  *											being aborted, one that has written
  *											is being committed, or an error that
@@ -30,18 +34,20 @@
  * How we come to know.  An error: by a callback at the bottom of
  * error_context_stack, called before anybody can catch the error, and so
  * before its catcher allocates.  It also writes DETAIL and HINT, for whoever
- * sees the error, a client, the log or an exception handler.  PostgreSQL drops
- * that stack after an error in a top-level statement, so the callback goes
- * back at the end of each command that had one.  emit_log_hook is the second
- * net: if the stack was dropped meanwhile, it sees errors that nobody has
- * caught and that are logged.  Aborts: by the transaction callbacks.  The end
- * of a command: by a callback of MessageContext.  The end of a subtransaction:
- * by a callback of its CurTransactionContext, which is the last to go.
+ * sees the error, a client, the log or an exception handler (limit_error.c).
+ * PostgreSQL drops that stack after an error in a top-level statement, so the
+ * callback goes back at the end of each command that had one.  emit_log_hook
+ * is the second net: if the stack was dropped meanwhile, it sees errors that
+ * nobody has caught and that are logged.  Aborts: by the transaction
+ * callbacks.  The end of a command: by a callback of MessageContext.  The end
+ * of a subtransaction: by a callback of its CurTransactionContext, which is
+ * the last to go.
  *
  * A commit.  PostgreSQL takes memory also after it has written the commit
  * record.  An error there could not be undone any more: the server would go
  * down with PANIC.  So from the last moment before, the limit is lifted until
- * TopTransactionContext goes.
+ * TopTransactionContext goes.  The same for what PREPARE TRANSACTION has left,
+ * which a command commits that has written nothing itself.
  *
  * A language's interpreter needs memory when it begins (limit_languages.c).  So
  * in the command in which a session first uses a procedural language other
@@ -74,6 +80,7 @@
 
 #include "pg_compat.h"
 #include "reading/process_memory.h"
+#include "session/ceiling.h"
 #include "session/judge.h"
 #include "session/limit_error.h"
 #include "session/limit_languages.h"
@@ -109,17 +116,25 @@ typedef enum ProcessLimitState
 	LIMIT_LIFTED
 } ProcessLimitState;
 
+/* Bytes; -1: no limit. */
 typedef struct ProcessLimit
 {
 	bool		begun;			/* this process has limits, or may have */
+	bool		has_slot;		/* and may have a ceiling */
+	bool		superuser;		/* as it connected */
+	bool		is_wanted;		/* by process_limit or the guard */
 	ProcessLimitState state;
-	rlim_t		original;		/* soft limit that the process began with */
-	int64		base_bytes;		/* the limit, or more if more was there */
-	int64		kept_bytes;		/* the limit and what ROOM_BYTES has added */
+	int64		original;		/* soft limit that the process began with */
+	int64		own_bytes;		/* process_limit, or else original */
+	int64		base_bytes;		/* that, or more if more was there */
+	int64		kept_bytes;		/* own_bytes and what ROOM_BYTES has added */
 	int64		language_bytes; /* LANGUAGE_BYTES while one may begin, or 0 */
+	int64		language_floor; /* what it may have then, whatever the ceiling */
 	bool		settings_restored;	/* of a parallel worker: the leader's */
 	bool		lifts_at_exit;	/* before temporary tables are dropped */
 } ProcessLimit;
+
+bool		process_limit_guarded = false;
 
 static ProcessLimit limit;
 
@@ -140,27 +155,18 @@ static void trim_if_full(void);
  * ---------------------------------------------------------------------------
  */
 
-static void
-set_soft_limit(rlim_t soft)
+/* A limit and some more. */
+static int64
+plus(int64 bytes, int64 more)
 {
-	struct rlimit rlimit;
-
-	if (getrlimit(RLIMIT_DATA, &rlimit) != 0)
-		return;
-	if (rlimit.rlim_max != RLIM_INFINITY &&
-		(soft == RLIM_INFINITY || soft > rlimit.rlim_max))
-		soft = rlimit.rlim_max;
-	if (rlimit.rlim_cur == soft)
-		return;
-	rlimit.rlim_cur = soft;
-	setrlimit(RLIMIT_DATA, &rlimit);
+	return bytes < 0 ? -1 : bytes + more;
 }
 
 /* The setting as a soft limit. */
-static rlim_t
+static int64
 limit_bytes(int kilobytes)
 {
-	return (rlim_t) Max((int64) kilobytes * 1024, SMALLEST_LIMIT);
+	return Max((int64) kilobytes * 1024, SMALLEST_LIMIT);
 }
 
 /* Private writable memory of this process as the kernel counts it, or -1. */
@@ -174,29 +180,40 @@ data_bytes_now(void)
 }
 
 /*
- * Sets the limit as the setting has it, and what goes with it.
+ * Sets the limit as the settings have it, and what goes with it.
  */
 static void
-keep_limit(int kilobytes)
+keep_limit(void)
 {
-	if (kilobytes < 0)
+	if (!limit.is_wanted)
 	{
 		if (limit.state != LIMIT_NONE)
-			set_soft_limit(limit.original);
+			ceiling_move(CEILING_REFUSED, limit.original, 0);
 		limit.state = LIMIT_NONE;
 		return;
 	}
 	limit.state = LIMIT_KEPT;
-	set_soft_limit((rlim_t) (limit.language_bytes == 0 ? limit.kept_bytes :
-							 limit.base_bytes + limit.language_bytes));
+	ceiling_move(process_limit_guarded ? CEILING_ACCEPTED : CEILING_REFUSED,
+				 limit.language_bytes == 0 ? limit.kept_bytes :
+				 plus(limit.base_bytes, limit.language_bytes),
+				 limit.language_floor);
 }
 
+/*
+ * A ceiling may be below what the process has, which could grow while the
+ * watcher looked.
+ */
 static void
 set_loosened(void)
 {
+	int64		floor = 0;
+
 	limit.state = LIMIT_LOOSENED;
-	set_soft_limit((rlim_t) (limit.base_bytes + limit.language_bytes) +
-				   RESERVE_BYTES);
+	if (ceiling_mine() >= 0)
+		floor = Max(data_bytes_now(), ceiling_mine()) + RESERVE_BYTES;
+	ceiling_move(process_limit_guarded ? CEILING_ACCEPTED : CEILING_REFUSED,
+				 plus(limit.base_bytes, limit.language_bytes + RESERVE_BYTES),
+				 Max(floor, limit.language_floor));
 }
 
 /* An error was raised; see the head of this file. */
@@ -216,7 +233,8 @@ lift_limit(void)
 	if (limit.state != LIMIT_KEPT && limit.state != LIMIT_LOOSENED)
 		return;
 	limit.state = LIMIT_LIFTED;
-	set_soft_limit(RLIM_INFINITY);
+	ceiling_move(process_limit_guarded ? CEILING_SUSPENDED : CEILING_REFUSED,
+				 -1, 0);
 	await_end_of_command();
 }
 
@@ -225,6 +243,22 @@ lift_limit(void)
  * ---------------------------------------------------------------------------
  */
 
+/* What has refused, if a request was refused just now. */
+static LimitInForce
+limit_in_force(void)
+{
+	LimitInForce in_force = {-1, -1};
+
+	if (setting_process_limit >= 0)
+		in_force.process_limit_bytes = limit_bytes(setting_process_limit);
+	if (process_limit_guarded)
+		in_force.ceiling_bytes = ceiling_mine();
+	if (in_force.ceiling_bytes >= 0)
+		in_force.ceiling_bytes = Max(in_force.ceiling_bytes,
+									 limit.language_floor);
+	return in_force;
+}
+
 /*
  * The callback of error_context_stack: a message, of which only the SQLSTATE
  * can be known, is about to be thrown or written.
@@ -232,17 +266,22 @@ lift_limit(void)
 static void
 message_was_raised(void *arg)
 {
-	int			category = ERRCODE_TO_CATEGORY(geterrcode());
+	int			code = geterrcode();
+	int			category = ERRCODE_TO_CATEGORY(code);
+	LimitInForce in_force;
 
 	if (limit.state == LIMIT_NONE ||
 		category == ERRCODE_SUCCESSFUL_COMPLETION ||
 		category == ERRCODE_WARNING ||
 		category == ERRCODE_NO_DATA)
 		return;
+	in_force = limit_in_force();
 	loosen_limit();
 	await_end_of_command();
-	if (unlikely(geterrcode() == ERRCODE_OUT_OF_MEMORY))
-		limit_error_raised((int64) limit_bytes(setting_process_limit));
+	if (unlikely(code == ERRCODE_OUT_OF_MEMORY ||
+				 code == ERRCODE_QUERY_CANCELED ||
+				 code == ERRCODE_ADMIN_SHUTDOWN))
+		limit_error_raised(&in_force);
 }
 
 /*
@@ -254,11 +293,11 @@ message_is_logged(ErrorData *edata)
 	if (unlikely(limit.state != LIMIT_NONE) && edata->elevel >= ERROR)
 	{
 		bool		was_heard = limit.state != LIMIT_KEPT;
+		LimitInForce in_force = limit_in_force();
 
 		lift_limit();
 		if (!was_heard)
-			limit_error_logged(edata,
-							   (int64) limit_bytes(setting_process_limit));
+			limit_error_logged(edata, &in_force);
 	}
 	if (previous_emit_log_hook)
 		previous_emit_log_hook(edata);
@@ -301,7 +340,7 @@ end_of_block(void *arg)
 {
 	block_callback_hangs = false;
 	if (limit.state != LIMIT_NONE)
-		keep_limit(setting_process_limit);
+		keep_limit();
 }
 
 static void
@@ -339,14 +378,16 @@ end_of_command(void *arg)
 
 	/* What an interpreter has taken, it keeps. */
 	if (limit.language_bytes > 0)
-		limit.base_bytes = Max(limit.base_bytes,
-							   Min(data_bytes_now(), limit.base_bytes +
-								   limit.language_bytes));
+		limit.base_bytes = limit.base_bytes < 0 ? -1 :
+			Max(limit.base_bytes,
+				Min(data_bytes_now(), limit.base_bytes +
+					limit.language_bytes));
 	limit.language_bytes = 0;
+	limit.language_floor = 0;
 	if (IsAbortedTransactionBlockState() && limit.state != LIMIT_NONE)
 		loosen_for_block();
 	else
-		keep_limit(setting_process_limit);
+		keep_limit();
 	if (limit.state != LIMIT_NONE)
 		hear_of_errors();
 }
@@ -358,11 +399,13 @@ end_of_command(void *arg)
 static void
 trim_if_full(void)
 {
-	int64		most = (int64) limit_bytes(setting_process_limit);
+	LimitInForce in_force = limit_in_force();
+	int64		most = in_force.process_limit_bytes;
 
-	if (setting_process_limit < 0)
-		return;
-	if (data_bytes_now() > most - most / 8)
+	if (in_force.ceiling_bytes >= 0)
+		most = most < 0 ? in_force.ceiling_bytes :
+			Min(most, in_force.ceiling_bytes);
+	if (most >= 0 && data_bytes_now() > most - most / 8)
 		session_trim_request_own();
 }
 
@@ -387,7 +430,7 @@ end_of_subtransaction(void *arg)
 {
 	subtransaction_callback_hangs = false;
 	if (limit.state != LIMIT_NONE && InterruptHoldoffCount == 0)
-		keep_limit(setting_process_limit);
+		keep_limit();
 }
 
 /* A callback of before_shmem_exit. */
@@ -403,6 +446,7 @@ process_limit_end_of_command(void)
 	Oid			temporary;
 	Oid			toast;
 
+	process_limit_check_ceilings();
 	if (likely(limit.state == LIMIT_NONE) || limit.lifts_at_exit)
 		return;
 
@@ -428,7 +472,7 @@ subtransaction_event(SubXactEvent event, SubTransactionId mine,
 	{
 		/* Nobody begins one in a clean-up, so that is over. */
 		if (limit.state != LIMIT_KEPT)
-			keep_limit(setting_process_limit);
+			keep_limit();
 	}
 	else if (event == SUBXACT_EVENT_ABORT_SUB)
 	{
@@ -454,10 +498,11 @@ process_limit_keep(void)
 {
 	if (limit.state != LIMIT_LOOSENED)
 		return;
-	limit.kept_bytes = Max(limit.kept_bytes,
-						   Min(data_bytes_now() + ROOM_BYTES,
-							   limit.base_bytes + RESERVE_BYTES));
-	keep_limit(setting_process_limit);
+	if (limit.kept_bytes >= 0)
+		limit.kept_bytes = Max(limit.kept_bytes,
+							   Min(data_bytes_now() + ROOM_BYTES,
+								   limit.base_bytes + RESERVE_BYTES));
+	keep_limit();
 }
 
 void
@@ -468,6 +513,12 @@ process_limit_commit(void)
 		return;
 	lift_limit();
 	await_end_of_block();
+}
+
+void
+process_limit_finish_prepared(void)
+{
+	lift_limit();
 }
 
 void
@@ -485,11 +536,17 @@ process_limit_abort(void)
 static bool
 language_begins(void)
 {
+	int64		data_bytes;
+
 	if (limit.state != LIMIT_KEPT)
 		return false;
-	limit.base_bytes = Max(limit.base_bytes, data_bytes_now());
+	data_bytes = data_bytes_now();
+	if (limit.base_bytes >= 0)
+		limit.base_bytes = Max(limit.base_bytes, data_bytes);
 	limit.language_bytes = LANGUAGE_BYTES;
-	keep_limit(setting_process_limit);
+	if (process_limit_guarded)
+		limit.language_floor = data_bytes + LANGUAGE_BYTES;
+	keep_limit();
 	await_end_of_command();
 	return true;
 }
@@ -499,22 +556,47 @@ language_begins(void)
  * ---------------------------------------------------------------------------
  */
 
+/* Whether the session's user is a superuser, without a look at catalogs. */
+static bool
+is_superuser(void)
+{
+	const char *value = GetConfigOption("is_superuser", true, false);
+
+	return value != NULL && strcmp(value, "on") == 0;
+}
+
 /*
- * Makes the limit of a process that has begun be as the setting says.
+ * Makes the limit of a process that has begun be as the settings say.
  */
 static void
-apply_setting(int kilobytes)
+apply_settings(int kilobytes, int guard, double weight)
 {
-	if (kilobytes >= 0)
+	if (limit.has_slot)
+		(void) ceiling_publish(weight, limit.superuser);
+	process_limit_guarded = limit.has_slot && guard == GUARD_ON && weight > 0;
+	limit.is_wanted = kilobytes >= 0 || process_limit_guarded;
+
+	/*
+	 * The end of a transaction, which holds interrupts off and may bring a
+	 * limit back, is left to end first.
+	 */
+	if (limit.is_wanted && limit.state == LIMIT_NONE &&
+		InterruptHoldoffCount > 0 && MessageContext != NULL)
+		limit.state = LIMIT_LIFTED;
+
+	limit.own_bytes = kilobytes < 0 ? limit.original : limit_bytes(kilobytes);
+	limit.kept_bytes = limit.own_bytes;
+	limit.base_bytes = limit.own_bytes;
+	if (limit.is_wanted)
 	{
 		limit_languages_watch(language_begins);
-		limit.kept_bytes = (int64) limit_bytes(kilobytes);
-		limit.base_bytes = Max(limit.kept_bytes, data_bytes_now());
+		if (limit.base_bytes >= 0)
+			limit.base_bytes = Max(limit.base_bytes, data_bytes_now());
 		hear_of_errors();
 		await_end_of_command();
 	}
 	if (limit.state != LIMIT_LOOSENED && limit.state != LIMIT_LIFTED)
-		keep_limit(kilobytes);
+		keep_limit();
 }
 
 bool
@@ -531,27 +613,41 @@ process_limit_begin(void)
 	}
 	if (getrlimit(RLIMIT_DATA, &rlimit) != 0)
 		return true;
-	limit.original = rlimit.rlim_cur;
+	limit.original = rlimit.rlim_cur == RLIM_INFINITY ? -1 :
+		(int64) rlimit.rlim_cur;
 	limit.begun = true;
-	if (setting_process_limit >= 0)
-		apply_setting(setting_process_limit);
+
+	/* What keeps a standby alive, or a backup, is none of the guard's. */
+	if (MyBackendType != B_WAL_SENDER || OidIsValid(MyDatabaseId))
+	{
+		limit.superuser = is_superuser();
+		limit.has_slot = ceiling_publish(setting_guard_weight,
+										 limit.superuser);
+	}
+	apply_settings(setting_process_limit, setting_guard,
+				   setting_guard_weight);
 	return true;
 }
 
 void
 process_limit_assign(int kilobytes, void *extra)
 {
-	if (!limit.begun)
-		return;
+	if (limit.begun)
+		apply_settings(kilobytes, setting_guard, setting_guard_weight);
+}
 
-	/*
-	 * The end of a transaction, which holds interrupts off and may bring a
-	 * limit back, is left to end first.
-	 */
-	if (kilobytes >= 0 && limit.state == LIMIT_NONE &&
-		InterruptHoldoffCount > 0 && MessageContext != NULL)
-		limit.state = LIMIT_LIFTED;
-	apply_setting(kilobytes);
+void
+process_limit_assign_guard(int guard, void *extra)
+{
+	if (limit.begun)
+		apply_settings(setting_process_limit, guard, setting_guard_weight);
+}
+
+void
+process_limit_assign_weight(double weight, void *extra)
+{
+	if (limit.begun)
+		apply_settings(setting_process_limit, setting_guard, weight);
 }
 
 /*
@@ -615,7 +711,7 @@ process_limit_check(int *kilobytes, void **extra, GucSource source)
 				 errdetail("This operating system does not limit all private memory by RLIMIT_DATA. Linux does, from 4.7 on.")));
 	else if (getrlimit(RLIMIT_DATA, &rlimit) == 0 &&
 			 rlimit.rlim_max != RLIM_INFINITY &&
-			 rlimit.rlim_max < limit_bytes(*kilobytes))
+			 rlimit.rlim_max < (rlim_t) limit_bytes(*kilobytes))
 		ereport(WARNING,
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 				 errmsg("pg_session_memory.process_limit is above the hard limit of the operating system"),
@@ -626,7 +722,7 @@ process_limit_check(int *kilobytes, void **extra, GucSource source)
 	if (source == PGC_S_SESSION)
 	{
 		data_bytes = data_bytes_now();
-		if (data_bytes > (int64) limit_bytes(*kilobytes))
+		if (data_bytes > limit_bytes(*kilobytes))
 			ereport(NOTICE,
 					(errmsg("the process holds %s already, more than pg_session_memory.process_limit",
 							pretty_bytes(data_bytes, bytes)),

@@ -8,7 +8,13 @@
 #ifndef PGSM_PROCESS_LIMIT_H
 #define PGSM_PROCESS_LIMIT_H
 
+#include "access/xact.h"
 #include "utils/guc.h"
+
+#include "session/ceiling.h"
+
+/* Whether this process may have a ceiling of the guard. */
+extern bool process_limit_guarded;
 
 /* At the library's start: the hook and callbacks of the limit. */
 extern void process_limit_init(void);
@@ -20,13 +26,17 @@ extern void process_limit_init(void);
 extern void process_limit_warn_jit(void);
 
 /*
- * The setting's hooks.  The first tells who sets it, by WARNING and NOTICE,
+ * process_limit's hooks.  The first tells who sets it, by WARNING and NOTICE,
  * what will not be as expected; any value is good.  The second moves the
  * limit of a process that has begun to have one; no error.
  */
 extern bool process_limit_check(int *kilobytes, void **extra,
 								GucSource source);
 extern void process_limit_assign(int kilobytes, void *extra);
+
+/* The same for guard and guard_weight. */
+extern void process_limit_assign_guard(int guard, void *extra);
+extern void process_limit_assign_weight(double weight, void *extra);
 
 /*
  * The first transaction that this process sees is over, so its settings are
@@ -36,6 +46,17 @@ extern void process_limit_assign(int kilobytes, void *extra);
  * Transaction callback; raises no error.
  */
 extern bool process_limit_begin(void);
+
+/*
+ * A command begins or ends: sees to it that no ceiling holds that the watcher
+ * does not renew.  Callbacks too; no error.
+ */
+static inline void
+process_limit_check_ceilings(void)
+{
+	if (unlikely(process_limit_guarded))
+		ceiling_lift_stale(GetCurrentStatementStartTimestamp());
+}
 
 /*
  * For something short that must not fail: lets the process have some memory
@@ -56,6 +77,9 @@ extern void process_limit_end_of_command(void);
  * fail.  Transaction callback; no error.
  */
 extern void process_limit_commit(void);
+
+/* COMMIT PREPARED or ROLLBACK PREPARED is about to run; no error. */
+extern void process_limit_finish_prepared(void);
 
 /* A transaction is being aborted.  Transaction callback; no error. */
 extern void process_limit_abort(void);

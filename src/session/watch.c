@@ -537,6 +537,7 @@ await_end_of_command(void)
 void
 session_watch_command(void)
 {
+	process_limit_check_ceilings();
 	if (watch.end_awaited || MessageContext == NULL ||
 		!IsTransactionBlock() || !pgsm_is_session())
 		return;
