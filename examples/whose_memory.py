@@ -39,10 +39,19 @@ import importlib
 import os
 import sys
 import textwrap
+import traceback
 import tracemalloc
 
-import psycopg2
-from memory_profiler import memory_usage
+# --help is there without them.
+try:
+    missing = "psycopg2", "python3-psycopg2", "psycopg2-binary"
+    import psycopg2
+    missing = ("memory_profiler", "python3-memory-profiler",
+               "memory-profiler")
+    from memory_profiler import memory_usage
+    missing = None
+except ImportError:
+    pass
 
 KB = 1024
 MB = 1024 * 1024
@@ -58,45 +67,71 @@ def example(connection, state={"number": 0}):
                 f"SELECT relname, {state['number']} FROM pg_class")
 
 
+def stop(message):
+    sys.exit(f"whose_memory.py: {message}")
+
+
+def connect(dsn, name=None):
+    try:
+        connection = psycopg2.connect(dsn, application_name=name)
+    except psycopg2.Error as error:
+        stop(f"could not connect: {str(error).strip()}")
+    connection.autocommit = True
+    return connection
+
+
 class Server:
     """The session that does the work, as another one sees it."""
 
     def __init__(self, dsn, pid):
-        self.connection = psycopg2.connect(
-            dsn, application_name="whose_memory.py")
-        self.connection.autocommit = True
+        self.connection = connect(dsn, "whose_memory.py")
         self.cursor = self.connection.cursor()
         self.pid = pid
 
+    def ask(self, query, *arguments):
+        try:
+            self.cursor.execute(query, arguments)
+            return self.cursor.fetchall()
+        except (psycopg2.errors.UndefinedTable,
+                psycopg2.errors.UndefinedFunction):
+            stop("the extension is not in this database, or in a schema that "
+                 "search_path lacks: CREATE EXTENSION pg_session_memory")
+        except psycopg2.Error as error:
+            hint = error.diag.message_hint
+            stop(str(error).strip() +
+                 (f"\nHINT:  {hint}" if hint and hint not in str(error) else ""))
+
     def measure(self):
-        self.cursor.execute(
-            "SELECT context_bytes, anon_bytes, growth_bytes "
-            "FROM pg_session_memory WHERE pid = %s", (self.pid,))
-        row = self.cursor.fetchone()
-        if row is None:
-            sys.exit("the session has ended")
+        rows = self.ask(
+            "SELECT context_bytes, anon_bytes, growth_bytes, source "
+            "FROM pg_session_memory WHERE pid = %s", self.pid)
+        if not rows:
+            stop(f"the session with PID {self.pid} has ended, or there was "
+                 "none: connect to the server itself, not to a pooler")
+        *row, source = rows[0]
+        if source == "unavailable":
+            stop("the server may not read its session's memory: preload "
+                 "pg_session_memory, or set kernel.yama.ptrace_scope to 0")
         if row[0] is None:
-            sys.exit("cannot see the session's memory: "
-                     "it takes the same role, or pg_read_all_stats")
+            stop("cannot see the session's memory: "
+                 "it takes the same role, or pg_read_all_stats")
         return row
 
     def snapshot(self):
-        self.cursor.execute(
-            "SELECT pg_session_memory_snapshot(%s)::text", (self.pid,))
-        return self.cursor.fetchone()[0]
+        return self.ask("SELECT pg_session_memory_snapshot(%s)::text",
+                        self.pid)[0][0]
 
     def growth(self, before, after):
-        self.cursor.execute(
+        return self.ask(
             "SELECT growth_bytes, contexts_after - contexts_before,"
             " path FROM pg_session_memory_diff(%s, %s)"
-            " WHERE growth_bytes > 0 LIMIT 3", (before, after))
-        return self.cursor.fetchall()
+            " WHERE growth_bytes > 0 LIMIT 3", before, after)
 
     def remedy(self):
-        self.cursor.execute(
+        rows = self.ask(
             "SELECT remedy FROM pg_session_memory_categories(%s)"
-            " WHERE contexts IS NOT NULL LIMIT 1", (self.pid,))
-        return self.cursor.fetchone()[0]
+            " WHERE contexts IS NOT NULL LIMIT 1", self.pid)
+        return rows[0][0] if rows else ""
 
 
 def pretty(size):
@@ -115,13 +150,24 @@ def python_snapshot():
     ))
 
 
+def where(error):
+    """What was raised, and where: outermost first, without this file."""
+    lines = traceback.format_exception_only(type(error), error)
+    frames = [f"  {os.path.relpath(frame.filename)}:{frame.lineno}, "
+              f"in {frame.name}"
+              for frame in traceback.extract_tb(error.__traceback__)
+              if frame.filename not in (__file__, importlib.__file__)
+              and not frame.filename.startswith("<frozen ")]
+    return "\n".join([*frames, "".join(lines).rstrip()])
+
+
 def run(workload, dsn="", rounds=10, tolerance=MB):
     """Returns whether the client grows and whether the session does."""
-    connection = psycopg2.connect(dsn)
-    connection.autocommit = True
+    connection = connect(dsn)
     server = Server(dsn, connection.info.backend_pid)
     half = rounds // 2
     series = []
+    server.measure()            # says what is wrong before the table begins
 
     print("round |   python, kB                    |   server's session, kB")
     print("      |   traced       peak    process  | contexts    process"
@@ -130,7 +176,12 @@ def run(workload, dsn="", rounds=10, tolerance=MB):
     for number in range(rounds + 1):
         tracemalloc.reset_peak()
         if number > 0:
-            workload(connection)
+            try:
+                workload(connection)
+            except Exception as error:
+                name = getattr(workload, "__qualname__", repr(workload))
+                stop(f"{workload.__module__}:{name} failed in "
+                     f"round {number}:\n{where(error)}")
         gc.collect()
         traced, peak = tracemalloc.get_traced_memory()
         process = process_bytes()
@@ -187,6 +238,30 @@ def run(workload, dsn="", rounds=10, tolerance=MB):
     return client_grows, server_grows
 
 
+def find_workload(parser, name):
+    """MODULE:FUNCTION"""
+    module_name, colon, function_name = name.partition(":")
+    if not colon or not module_name or not function_name:
+        parser.error(f"{name}: it takes MODULE:FUNCTION")
+    if module_name.endswith(".py"):
+        parser.error("a module is named as for import: "
+                     f"{module_name[:-3].replace('/', '.')}:{function_name}")
+    sys.path.insert(0, os.getcwd())
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and error.name == module_name:
+            parser.error(f"there is no module {module_name} in "
+                         f"{os.getcwd()} or PYTHONPATH")
+        stop(f"{module_name} could not be imported:\n{where(error)}")
+    function = getattr(module, function_name, None)
+    if function is None:
+        parser.error(f"{module_name} has no function {function_name}")
+    if not callable(function):
+        parser.error(f"{name.partition(':')[2]} is not a function")
+    return function
+
+
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -196,18 +271,25 @@ def main():
     parser.add_argument("--dsn", default="")
     arguments = parser.parse_args()
     if arguments.rounds < 2:
-        parser.error("it takes 2 rounds to compare")
+        parser.error("--rounds: it takes 2 to compare")
+    if arguments.tolerance < 0:
+        parser.error("--tolerance: it cannot be negative")
+    if missing:
+        stop("Python's module {} is missing: apt-get install {}, or "
+             "pip install {}".format(*missing))
 
     workload = example
     if arguments.workload:
-        module, _, function = arguments.workload.partition(":")
-        sys.path.insert(0, os.getcwd())
-        try:
-            workload = getattr(importlib.import_module(module), function)
-        except (ImportError, AttributeError, ValueError) as error:
-            parser.error(f"no workload {arguments.workload}: {error}")
+        workload = find_workload(parser, arguments.workload)
     run(workload, arguments.dsn, arguments.rounds, arguments.tolerance * KB)
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:     # as with | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)

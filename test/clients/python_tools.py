@@ -23,8 +23,10 @@ import contextlib
 import gc
 import importlib
 import os
+import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import traceback
@@ -91,6 +93,25 @@ def leaks_nowhere(connection):
             cursor.execute(f"PREPARE none_{number} AS "
                            f"SELECT relname, {number} FROM pg_class")
         cursor.execute("DEALLOCATE ALL")
+
+
+# And what goes wrong in them
+
+def fails_within(number):
+    return 1 / number
+
+
+def fails(connection):
+    fails_within(0)
+
+
+def closes(connection):
+    connection.close()
+
+
+def terminated(connection):
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
 
 
 # ---------------------------------------------------------------------------
@@ -498,6 +519,114 @@ def whose_memory(workload, verdict, *words):
     return test
 
 
+# What users do wrong: arguments, then what whose_memory.py has to say.  Those
+# in front are environment variables.
+MISUSES = (
+    ("no memory_profiler", {"MISSING": "memory_profiler"}, [],
+     "module memory_profiler is missing", "python3-memory-profiler"),
+    ("no psycopg2", {"MISSING": "psycopg2"}, [],
+     "module psycopg2 is missing", "python3-psycopg2"),
+    ("no server", {}, ["--dsn", "host=/nowhere dbname=postgres"],
+     "could not connect", "/nowhere"),
+    ("no such database", {}, ["--dsn", "dbname=nowhere"],
+     "could not connect", 'database "nowhere" does not exist'),
+    ("a DSN that is none", {}, ["--dsn", "here and there"],
+     "could not connect", "here"),
+    ("no extension", {}, ["--dsn", "dbname=template1"],
+     "CREATE EXTENSION pg_session_memory"),
+    ("one round", {}, ["--rounds", "1"], "--rounds", "2"),
+    ("rounds that are no number", {}, ["--rounds", "many"], "--rounds", "many"),
+    ("a tolerance below nothing", {}, ["--tolerance", "-1"], "--tolerance"),
+    ("no function", {}, ["python_tools"], "MODULE:FUNCTION"),
+    ("a file instead of a module", {}, ["python_tools.py:leaks_nowhere"],
+     "python_tools:leaks_nowhere"),
+    ("no such module", {}, ["nowhere:leaks"], "there is no module nowhere"),
+    ("no such function", {}, ["python_tools:nowhere"],
+     "python_tools has no function nowhere"),
+    ("what is no function", {}, ["python_tools:KB"], "KB is not a function"),
+    ("a module that fails", {}, ["misuses:failing_module"],
+     "misuses could not be imported", "SyntaxError", "misuses.py"),
+    ("a function of no argument", {}, ["python_tools:main"],
+     "python_tools:main failed in round 1", "TypeError"),
+    ("a function that fails", {}, ["python_tools:fails"],
+     "python_tools:fails failed in round 1", "ZeroDivisionError",
+     "python_tools.py:", "in fails_within"),
+    ("a function that closes the connection", {}, ["python_tools:closes"],
+     "has ended"),
+    ("a function whose session is terminated", {}, ["python_tools:terminated"],
+     "python_tools:terminated failed in round 1", "psycopg2."),
+)
+
+
+def misuse(variables, arguments, *words):
+    def test():
+        if "memory_profiler" not in variables.values():
+            tool("memory_profiler")
+        with tempfile.TemporaryDirectory() as directory:
+            with open(f"{directory}/misuses.py", "w") as module:
+                module.write("def failing_module(\n")
+            if "MISSING" in variables:
+                name = variables["MISSING"]
+                with open(f"{directory}/{name}.py", "w") as module:
+                    module.write(f"raise ModuleNotFoundError({name!r})\n")
+            environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1",
+                           "PYTHONPATH": directory}
+            command = [sys.executable, WHOSE_MEMORY, "--rounds", "2"]
+            result = subprocess.run(
+                command + arguments, env=environment,
+                cwd=os.path.dirname(os.path.abspath(__file__)),
+                capture_output=True, text=True, timeout=120)
+            check(result.returncode in (1, 2),
+                  f"status {result.returncode}\n{result.stderr}")
+            check("Traceback" not in result.stdout + result.stderr,
+                  f"a traceback\n{result.stderr}")
+            for word in words:
+                check(word in result.stderr, f"no {word}\n{result.stderr}")
+            # Help is there whatever is missing.
+            if "MISSING" in variables:
+                result = subprocess.run(
+                    command + ["--help"], env=environment,
+                    capture_output=True, text=True, timeout=120)
+                check(result.returncode == 0 and
+                      "MODULE:FUNCTION" in result.stdout,
+                      f"no help, status {result.returncode}\n{result.stderr}")
+    return test
+
+
+def interrupted():
+    """^C is no mistake, and no traceback either."""
+    tool("memory_profiler")
+    process = subprocess.Popen(
+        [sys.executable, WHOSE_MEMORY, "--rounds", "1000000",
+         "python_tools:leaks_nowhere"],
+        cwd=os.path.dirname(os.path.abspath(__file__)),
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    for line in process.stdout:
+        if line.lstrip().startswith("1 |"):
+            break
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=120)
+    check(process.returncode == 130, f"status {process.returncode}\n{errors}")
+    check("Traceback" not in errors, f"a traceback\n{errors}")
+
+
+def output_closed():
+    """As with | head."""
+    tool("memory_profiler")
+    process = subprocess.Popen(
+        [sys.executable, WHOSE_MEMORY, "--rounds", "1000000",
+         "python_tools:leaks_nowhere"],
+        cwd=os.path.dirname(os.path.abspath(__file__)),
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process.stdout.readline()
+    process.stdout.close()
+    errors = process.stderr.read()
+    process.wait(timeout=120)
+    check(errors == "", f"it says: {errors}")
+
+
 TESTS = (
     ("memory_profiler: its figures for a session's pid",
      memory_profiler_figures),
@@ -520,6 +649,9 @@ TESTS = (
     ("whose_memory.py: both leak", whose_memory("leaks_in_both", "both")),
     ("whose_memory.py: nothing leaks",
      whose_memory("leaks_nowhere", "neither")),
+    *((f"whose_memory.py: {name}", misuse(*rest)) for name, *rest in MISUSES),
+    ("whose_memory.py: interrupted", interrupted),
+    ("whose_memory.py: its output is closed", output_closed),
 )
 
 
