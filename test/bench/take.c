@@ -1,0 +1,50 @@
+/*-------------------------------------------------------------------------
+ *
+ * take.c
+ *	  Takes memory at a given rate, for guard.sh.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "portability/instr_time.h"
+#include "utils/memutils.h"
+
+PG_MODULE_MAGIC;
+
+PG_FUNCTION_INFO_V1(take);
+
+/*
+ * take(total_bytes bigint, step_bytes bigint, bytes_per_second bigint): asks
+ * for so much at a time, touches all of it, and waits if it was faster than
+ * it should be.  Never looks whether it was cancelled.  Returns the rate that
+ * it has reached, in bytes a second.
+ */
+Datum
+take(PG_FUNCTION_ARGS)
+{
+	int64		total = PG_GETARG_INT64(0);
+	int64		step = PG_GETARG_INT64(1);
+	int64		rate = PG_GETARG_INT64(2);
+	int64		taken = 0;
+	instr_time	start;
+	instr_time	now;
+	double		seconds = 0;
+
+	INSTR_TIME_SET_CURRENT(start);
+	while (taken < total)
+	{
+		double		ahead;
+
+		memset(MemoryContextAllocHuge(CurrentMemoryContext, step), 1, step);
+		taken += step;
+		INSTR_TIME_SET_CURRENT(now);
+		INSTR_TIME_SUBTRACT(now, start);
+		seconds = INSTR_TIME_GET_DOUBLE(now);
+		ahead = (double) taken / rate - seconds;
+		if (ahead > 0)
+			pg_usleep((long) (ahead * 1e6));
+	}
+	PG_RETURN_INT64((int64) (taken / seconds));
+}
