@@ -3,7 +3,8 @@
  * misbehaving_module.c
  *	  What another module may do, at its worst, in the same process.
  *
- * For t/025_other_modules.pl and t/046_folded.pl, which build it.
+ * For t/017_remedies.pl, t/025_other_modules.pl and t/046_folded.pl, which
+ * build it.
  *
  *-------------------------------------------------------------------------
  */
@@ -30,6 +31,7 @@ PG_FUNCTION_INFO_V1(misbehaving_take_timeouts);
 PG_FUNCTION_INFO_V1(misbehaving_set_version);
 PG_FUNCTION_INFO_V1(misbehaving_start_worker);
 PG_FUNCTION_INFO_V1(misbehaving_make_context);
+PG_FUNCTION_INFO_V1(misbehaving_keep);
 
 void		_PG_init(void);
 PGDLLEXPORT void misbehaving_worker_main(Datum argument);
@@ -146,6 +148,19 @@ misbehaving_start_worker(PG_FUNCTION_ARGS)
 		WaitForBackgroundWorkerStartup(handle, &pid) != BGWH_STARTED)
 		ereport(ERROR, (errmsg("could not start the worker")));
 	PG_RETURN_INT32(pid);
+}
+
+/* Keeps so many bytes in a context of its own, for the session's life. */
+Datum
+misbehaving_keep(PG_FUNCTION_ARGS)
+{
+	MemoryContext context =
+		AllocSetContextCreate(TopMemoryContext, "Misbehaving",
+							  ALLOCSET_DEFAULT_SIZES);
+	int			bytes = PG_GETARG_INT32(0);
+
+	memset(MemoryContextAllocHuge(context, bytes), 1, bytes);
+	PG_RETURN_VOID();
 }
 
 void

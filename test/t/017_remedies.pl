@@ -145,6 +145,44 @@ else
 	note 'there is no dblink: nothing outside of contexts is looked at';
 }
 
+my $module = build_misbehaving_module();
+if (defined $module)
+{
+	$node->safe_psql('postgres', "CREATE FUNCTION keep_memory(int) RETURNS void
+		AS '$module', 'misbehaving_keep' LANGUAGE C");
+	push @causes,
+	  [
+		'an extension', 'session',
+		'SELECT keep_memory(30000000)',
+		qr/^Look at the names in pg_session_memory_contexts\(PID\): an extension.*$end/,
+		qr/^Look at the names in pg_session_memory_contexts\(\): an extension/,
+		[ 'DEALLOCATE ALL', 'DISCARD ALL', $trim ], undef, undef
+	  ];
+}
+else
+{
+	note 'there is no C compiler: no memory of an extension is looked at';
+}
+if ($node->safe_psql('postgres',
+		"SELECT count(*) FROM pg_available_extensions WHERE name = 'plpython3u'"))
+{
+	$node->safe_psql('postgres', 'CREATE EXTENSION plpython3u');
+	push @causes,
+	  [
+		'PL/Python', 'process',
+		q(DO $$ GD['kept'] = [str(i) * 200 for i in range(50000)] $$
+			LANGUAGE plpython3u),
+		qr/^Most of it is outside of all memory contexts and in use.*PL\/Python.*No trim.*$end.*RECONNECT/,
+		qr/^Most of it is outside of all memory contexts and in use.*PL\/Python.*Reconnect/,
+		[ 'DISCARD ALL', $trim ],
+		"DO \$\$ GD.clear() \$\$ LANGUAGE plpython3u; $trim", 0.5
+	  ];
+}
+else
+{
+	note 'there is no PL/Python: nothing that it keeps is looked at';
+}
+
 sub with_pid
 {
 	my ($regexp, $pid) = @_;

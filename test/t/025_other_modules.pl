@@ -17,14 +17,10 @@ use Test::More;
 use WatchTest;
 
 my $MB = 1024 * 1024;
-my $library = PostgreSQL::Test::Utils::tempdir() . '/misbehaving_module.so';
-chomp(my $include = `pg_config --includedir-server`);
+my $library = build_misbehaving_module();
 
-if (system("cc -shared -fPIC -w -I $include -o $library"
-		. " $FindBin::RealBin/../misbehaving_module.c") != 0)
-{
-	plan skip_all => 'no C compiler for the module that misbehaves';
-}
+plan skip_all => 'no C compiler for the module that misbehaves'
+  if !defined $library;
 
 my $node = start_watching_server(
 	'modules', q(

@@ -5,6 +5,7 @@ use strict;
 use warnings;
 
 use Exporter 'import';
+use FindBin;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use SessionMemoryTest;
@@ -15,6 +16,7 @@ our @EXPORT = qw(
   retain
   log_end
   log_since
+  build_misbehaving_module
 );
 
 # A server whose sessions watch themselves.  Each command is measured, unless
@@ -50,6 +52,19 @@ sub retain
 
 	return "DO \$\$ BEGIN EXECUTE 'PREPARE $name AS SELECT 1 /*'
 		|| repeat('x', $bytes) || '*/'; END \$\$";
+}
+
+# Builds test/misbehaving_module.c and returns the library's name; undef where
+# there is no C compiler.
+sub build_misbehaving_module
+{
+	my $library = PostgreSQL::Test::Utils::tempdir() . '/misbehaving_module.so';
+	my ($include) = run_command([ 'pg_config', '--includedir-server' ]);
+
+	return undef
+	  if system("cc -shared -fPIC -w -I $include -o $library"
+		  . " $FindBin::RealBin/../misbehaving_module.c") != 0;
+	return $library;
 }
 
 # A place in the server's log, and what has been written since.  What a session
