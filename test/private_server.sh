@@ -558,6 +558,8 @@ private_extensions()
 {
 	local usr=$PRIVATE_DIR/usr directory
 
+	# They are Debian's, for Debian's server.
+	[[ -d $usr ]] || return 0
 	for directory in "lib/postgresql/$PG_MAJOR/lib" \
 		"share/postgresql/$PG_MAJOR/extension"; do
 		cp -au "/usr/$directory/." "$usr/$directory/"
