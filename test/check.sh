@@ -180,6 +180,9 @@ check_build()
 		run_memory_reader
 	check "process_memory finds its figures in long files" \
 		run_alone process_memory_test
+	check "context_walk is left at once when it is cancelled" \
+		run_alone context_walk_test src/reading/context_walk.c \
+		src/reading/context_category.c src/reading/constant_memory.c
 	check "EXEC_BACKEND is refused" refuse_exec_backend
 	check "server_memory finds the limit that holds" \
 		run_alone server_memory_test src/watcher/server_memory.c

@@ -333,20 +333,27 @@ number_rows(ContextRows *collected)
 	int		   *order;
 
 	for (int i = 0; i < collected->count; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
 		deepest = Max(deepest, collected->rows[i].level);
+	}
 
 	next = MemoryContextAllocZero(collected->memory,
 								  (deepest + 2) * sizeof(int));
 	order = MemoryContextAllocHuge(collected->memory,
 								   collected->count * sizeof(int));
 	for (int i = 0; i < collected->count; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
 		next[collected->rows[i].level + 1]++;
+	}
 	for (int level = 1; level <= deepest; level++)
 		next[level + 1] += next[level];
 	for (int i = 0; i < collected->count; i++)
 	{
 		ContextRow *row = &collected->rows[i];
 
+		CHECK_FOR_INTERRUPTS();
 		order[next[row->level]++] = i;
 		if (row->level <= PATH_LEVELS)
 			row->number = next[row->level];
@@ -357,6 +364,7 @@ number_rows(ContextRows *collected)
 	{
 		ContextRow *row = &collected->rows[i];
 
+		CHECK_FOR_INTERRUPTS();
 		if (row->parent >= 0)
 			collected->rows[row->parent].subtree_bytes += row->subtree_bytes;
 	}
@@ -445,8 +453,7 @@ put_rows(ContextRows *collected, bool approximate, ReturnSetInfo *rsinfo)
 		text	   *parent = NULL;
 		bool		counted = row->counted && columns & COUNTED_COLUMNS;
 
-		if (i % 1024 == 0)
-			CHECK_FOR_INTERRUPTS();
+		CHECK_FOR_INTERRUPTS();
 
 		if (columns & BIT(COLUMN_PARENT) && row->parent >= 0)
 			parent = collected->rows[row->parent].name;

@@ -18,6 +18,7 @@
 
 #include "fmgr.h"
 #include "funcapi.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/tuplestore.h"
@@ -158,6 +159,7 @@ pg_session_memory_idents(PG_FUNCTION_ARGS)
 				const char *pattern = sorted[i]->ident;
 				const char *ident = sorted[i]->ident;
 
+				CHECK_FOR_INTERRUPTS();
 				if (walk->by_pattern)
 					ident = walk->examples[sorted[i] - walk->idents.sums];
 				else

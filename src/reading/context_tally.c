@@ -12,6 +12,7 @@
 #include "postgres.h"
 
 #include "common/hashfn.h"
+#include "miscadmin.h"
 #include "utils/memutils.h"
 
 #include "reading/context_tally.h"
@@ -164,6 +165,7 @@ compare_bytes(const void *a, const void *b)
 	const TallySum *one = *(const TallySum *const *) a;
 	const TallySum *other = *(const TallySum *const *) b;
 
+	CHECK_FOR_INTERRUPTS();
 	if (one->bytes != other->bytes)
 		return one->bytes > other->bytes ? -1 : 1;
 	/* In the order in which they were met. */

@@ -52,9 +52,6 @@
 /* How many changes of category it remembers on one path below them. */
 #define WALK_CHANGES	1024
 
-/* How often it looks for interrupts, in contexts met or left. */
-#define WALK_INTERRUPT_EVERY	256
-
 /* How often a list is mended in one try, and in one place. */
 #define WALK_MENDS		1000
 #define WALK_MENDS_HERE	16
@@ -117,7 +114,6 @@ typedef struct WalkState
 	bool		lenient;		/* the last try */
 
 	/* Of one try */
-	uint64		steps;			/* contexts met or left */
 	uint64		met;			/* contexts visited or passed over */
 	int			mends;
 	int			mends_here;		/* since a context was believed */
@@ -286,20 +282,20 @@ inherit_category(int own, ContextCategory parents, int level)
 }
 
 /*
- * Counts a step, and looks for interrupts now and then.  Returns whether the
- * walk is to end: while the own tree is walked nothing may change it, which
- * the processing of an interrupt can do.
+ * Looks for interrupts, before each context that is met or left: a visit can
+ * take long, where the blocks of a large context are counted.  Returns whether
+ * the walk is to end: while the own tree is walked nothing may change it,
+ * which the processing of an interrupt can do.
  */
 static inline bool
-count_step(WalkState *state)
+is_stopped(WalkState *state)
 {
-	if (likely(++state->steps % WALK_INTERRUPT_EVERY != 0 ||
-			   !state->interruptible))
+	if (!state->interruptible)
 		return false;
 	if (!memory_reader_is_self(state->reader))
 		CHECK_FOR_INTERRUPTS();
-	else if (INTERRUPTS_CAN_BE_PROCESSED() &&
-			 (QueryCancelPending || ProcDiePending))
+	else if ((QueryCancelPending || ProcDiePending) &&
+			 INTERRUPTS_CAN_BE_PROCESSED())
 		state->stopped = true;
 	return state->stopped;
 }
@@ -528,7 +524,6 @@ walk_once(WalkState *state, uintptr_t root)
 	ContextCategory parents_category = CATEGORY_OTHER;
 	int			level = 1;
 
-	state->steps = 0;
 	state->met = 0;
 	state->mends = 0;
 	state->mends_here = 0;
@@ -542,7 +537,7 @@ walk_once(WalkState *state, uintptr_t root)
 	{
 		const MemoryContextData *context;
 
-		if (count_step(state))
+		if (is_stopped(state))
 			return true;
 		context = read_context(reader, address);
 		if (likely(context != NULL &&
@@ -612,7 +607,7 @@ walk_once(WalkState *state, uintptr_t root)
 			WalkLevel	read;
 			WalkLevel  *left = &read;
 
-			if (count_step(state) || --level <= 1)
+			if (is_stopped(state) || --level <= 1)
 				return true;	/* the root has no siblings */
 			if (level <= WALK_LEVELS)
 				left = &state->levels[level - 1];
