@@ -189,6 +189,8 @@ check_build()
 	check "environment says what is wrong with a machine, and nothing else" \
 		run_alone environment_test src/watcher/environment.c \
 		src/watcher/guard.c src/watcher/server_memory.c
+	check "guard keeps made-up servers from running out of memory" \
+		run_alone guard_test src/watcher/guard.c -lm
 	check "recorder gives back what it was given, whatever happens to its file" \
 		run_alone recorder_test src/watcher/recorder.c
 }

@@ -5,57 +5,62 @@
  *	  memory.
  *
  * A ceiling is the kernel's limit of a process's private memory, touched or
- * not.  At each tick, each process gets a new one: what it has, and
+ * not.  At each tick, each process gets a new one: what it has, and the most
+ * of
  *
- *		a share of the room		the same for all, often far more than
- *								they need
- *		or up to the level		for who holds little; out of the reserve,
- *								when the room is gone
- *		or its minimum			2 MB once, and 8 MB beyond what it began
- *								with, so that a connection can always be
- *								made and a transaction be ended
+ *		a share of the room		the same for all, far more than most need
+ *		up to the level			for who holds little; out of the reserve,
+ *								when there is no room
+ *		its minimum				2 MB once, and 8 MB beyond what it began
+ *								with: a connection can always be made, and
+ *								a transaction be ended
  *
- * whichever is most.  The room is what is available, less the reserve, less
- * what processes have asked for and not touched yet: that is promised.
+ * The room is what is available, less the reserve, less what is promised: what
+ * processes have asked for and not touched yet.
  *
- * The share is the largest one with which all goes well if each process takes
- * of it what it took in a tick of late, and somebody unexpected takes all of
- * it.  So a hundred sessions that grow a little leave most of the room to one
- * that asks for much, and a single giant may take half of what is left, again
- * and again, but not all at once.  If more is taken unexpectedly in one tick,
+ * The share is the largest with which the room suffices if each process takes
+ * what it took in a tick of late, up to the share, and one of which it is not
+ * expected takes all of it.  So a hundred sessions that grow a little leave
+ * most of the room to one that asks for much; and a single giant may ask for
+ * half of what is left, again and again, but no request gets it all.  (Equal
+ * parts for all who grow, however little, would refuse a join beside them
+ * while most memory is free.)  When more is taken unexpectedly in one tick,
  * shares are smaller for some seconds.  A tick ends before a process can have
- * touched its share, so one that just grows is given the next share in time.
+ * touched its share, so one that just grows gets the next in time.
  *
- * The level is that up to which all active processes, and a newcomer, could
- * have memory out of a pool of three quarters of what is left: who holds more
- * is held at what it has, and the others don't notice.  The last quarter of
- * the reserve is for what has no ceiling.
+ * The level is that up to which all active processes and a newcomer can have
+ * memory out of a pool.  The pool is three quarters of the reserve when the
+ * room is gone, and nothing when a quarter of the reserve is left: that is for
+ * what has no ceiling.  Who holds more is held at what it has; the others
+ * don't notice.
  *
- * Memory that was asked for long ago and not touched, as what malloc keeps
- * after a trim, may be touched without asking.  Little by little it is no
- * longer counted, but for the largest such of a process; who begins to touch
- * it is expected to go on.
+ * What was asked for long ago and not touched, as what malloc keeps after a
+ * trim, may be touched without asking.  Little by little only the largest such
+ * of all processes is counted as promised; who begins to touch it is expected
+ * to go on.
  *
- * Ceilings are all there is to most shortages: who asks for too much gets an
- * error, and its memory is back.  If not,
+ * A weight makes shares below 1 smaller, and moves the level.
  *
- *		NEAR		an idle session a tick is asked to trim, largest first,
+ * Most shortages need no more than ceilings: who asks for too much gets an
+ * error, and its memory is back.  For those who just hold, or have no ceiling:
+ *
+ *		NEAR		each tick an idle session is asked to trim, largest first,
  *					each once in a shortage
- *		UNDER		for longer than the patience: idle sessions that hold much
- *					and did not give it back are terminated, largest first;
- *					then the largest statement is cancelled, and its session
- *					terminated if that did not help within the patience
- *		urgent		as UNDER, but at once: what goes in an eighth of the
- *					patience is more than what is left.  It may be what is
- *					promised, after several processes have asked for very
- *					much in the same tick, or go to something that has no
- *					ceiling: dynamic shared memory, another program
+ *		UNDER		for as long as the patience: idle sessions that still hold
+ *					much are terminated; if there is none, the largest
+ *					statement is cancelled, and its session terminated if
+ *					that did not help within the patience
+ *		urgent		the same at once, below twice the reserve: what goes in a
+ *					quarter of the patience is more than what is left.  That
+ *					is what is promised, when several have asked for much in
+ *					the same tick, or is lost to dynamic shared memory or
+ *					another program
  *
- * After each action its effect is awaited, unless it is urgent and what will
- * come back is not enough either.  server_limit is a second kind of memory,
- * with a reserve of its own, for which nothing is urgent.
+ * Then the effect is awaited, unless it is urgent, and even what will come
+ * back is not enough.  server_limit is a second kind of memory, with a reserve
+ * of its own, where nothing is urgent.
  *
- * All is monotone in the reserve: a larger one never raises a ceiling.
+ * A larger reserve never raises a ceiling: each term above falls with it.
  *
  *-------------------------------------------------------------------------
  */
@@ -75,14 +80,20 @@
 #define SHORTEST_TICK	(SECOND / 100)
 #define LONGEST_TICK	SECOND
 
-/* Memory can grow so fast, in bytes a microsecond: about 6 GB a second. */
+/*
+ * A process can touch memory so fast, in bytes a microsecond: about 6 GB a
+ * second.  So can all together on a machine with this much memory or less;
+ * larger ones are faster as well.
+ */
 #define FASTEST_GROWTH	6000.0
+#define MEMORY_OF_CORES	(16 * GB)
 
 /* What a process may always have: beyond its data, and beyond its first. */
 #define MINIMUM			(2 * MB)
 #define FIRST_MINIMUM	(8 * MB)
 
-/* A process that begins has no more untouched memory than this. */
+/* What a process that begins has at most, and of that untouched. */
+#define MOST_AT_FIRST	(64 * MB)
 #define MOST_AT_REST	(8 * MB)
 
 /* Who touches memory of long ago will touch so many times that much. */
@@ -95,22 +106,19 @@
 #define FORGET_RATE		(0.1 * SECOND)
 
 /* Urgent: what goes within this part of the patience, and so much more. */
-#define URGENT_PART		8
+#define URGENT_PART		4
 #define URGENT_MARGIN	1.1
 
 /* Not worth an action: less than this, or than this part of the reserve. */
 #define SMALL_BYTES		(4 * MB)
 #define SMALL_PART		16
 
-/* Searches end after so many halves. */
-#define HALVES			40
-
 /* Something that must not run out: memory, or what server_limit allows. */
 typedef struct Supply
 {
 	int64		left;			/* not in use */
 	int64		reserve;
-	int64		promised;		/* of what is left */
+	int64		promised;		/* of that */
 	int64		room;			/* for all; negative if too much is promised */
 	int64		pool;			/* for who holds little; may be negative */
 	GuardState	state;
@@ -136,7 +144,7 @@ bounded(int64 bytes)
 static int64
 plus(int64 sum, int64 bytes)
 {
-	return Min(sum + bytes, MOST_OF_ALL);
+	return Max(Min(sum + bytes, MOST_OF_ALL), -MOST_OF_ALL);
 }
 
 /* What is left, as a part, of something that is forgotten within a time. */
@@ -183,7 +191,7 @@ observe_process(GuardProcess *process, uint64 passed, Sums *sums)
 	{
 		memset(memory, 0, sizeof(GuardMemory));
 		memory->known = true;
-		memory->first_bytes = data;
+		memory->first_bytes = Min(data, MOST_AT_FIRST);
 		memory->data_bytes = data;
 		memory->anon_bytes = anon;
 		memory->anchor_bytes = data;
@@ -205,13 +213,14 @@ observe_process(GuardProcess *process, uint64 passed, Sums *sums)
 
 	rest = Min(memory->rest_bytes, untouched);
 	rest = Max(rest - TOUCH_GOES_ON * Max(touched, 0), 0);
-	rest += (int64) ((untouched - rest) * (1.0 - fade(passed, FORGET_PROMISE)));
+	rest += (int64) ((untouched - rest) *
+					 (1.0 - fade(passed, FORGET_PROMISE)));
 	memory->rest_bytes = rest;
 
 	sums->held = plus(sums->held, anon + bounded(process->shared_bytes));
 	sums->promised = plus(sums->promised, untouched - rest);
 	sums->rest = Max(sums->rest, rest - MOST_AT_REST);
-	if (process->limited)
+	if (process->limited && process->weight > 0)
 		sums->touched = plus(sums->touched, touched);
 	if (!process->idle)
 		sums->active++;
@@ -223,6 +232,7 @@ observe(Guard *guard, const GuardServer *server, GuardProcess *processes,
 		int count, uint64 now, Sums *sums)
 {
 	uint64		passed = guard->ticked_at == 0 ? 0 : now - guard->ticked_at;
+	int64		available = bounded(server->available_bytes);
 
 	memset(sums, 0, sizeof(Sums));
 	for (int i = 0; i < count; i++)
@@ -241,31 +251,33 @@ observe(Guard *guard, const GuardServer *server, GuardProcess *processes,
 								  bounded(process->shared_bytes));
 	}
 
-	guard->surprises = Max(sums->unexpected /
-						   Max(guard->share, (double) Max(server->reserve_bytes, MB)),
-						   guard->surprises * fade(passed, FORGET_SURPRISE));
+	/* When shares are small, they are no measure of what is much. */
+	guard->surprises =
+		Max(sums->unexpected / Max(guard->share,
+								   Max(server->total_bytes / 20, MB)),
+			guard->surprises * fade(passed, FORGET_SURPRISE));
 	if (passed > 0 && server->available_bytes >= 0)
 	{
 		double		part = 1.0 - fade(passed, FORGET_RATE);
-		int64		lost = guard->available_bytes - server->available_bytes -
-		sums->touched;
+		int64		lost = guard->available_bytes - available - sums->touched;
 
 		guard->touching += ((double) Max(sums->touched, 0) / passed -
 							guard->touching) * part;
 		guard->losing += ((double) Max(lost, 0) / passed -
 						  guard->losing) * part;
 	}
-	guard->available_bytes = server->available_bytes;
+	guard->available_bytes = available;
 	guard->ticked_at = now;
 }
 
 /*
- * before is the state at the last tick: a better one begins only a tenth of
- * the reserve above where the worse one began.
+ * usual is the reserve where nobody has set one.  before is the state at the
+ * last tick: a better one begins only a tenth of the reserve above where the
+ * worse one began.
  */
 static void
-find_supply(Supply *supply, int64 left, int64 reserve, const Sums *sums,
-			GuardState before)
+find_supply(Supply *supply, int64 left, int64 reserve, int64 usual,
+			const Sums *sums, GuardState before)
 {
 	int64		less;
 
@@ -275,9 +287,10 @@ find_supply(Supply *supply, int64 left, int64 reserve, const Sums *sums,
 	less = left - supply->promised;
 	supply->room = less - reserve;
 
-	/* What is promised is not touched at once. */
+	/* Not all that is promised is touched at once: some is for all. */
 	supply->pool = Max(Min(less / 4 * 3, less - reserve / 4),
-					   (left - reserve) / 2);
+					   (left - reserve / 2) / 3);
+	supply->pool = Min(supply->pool, usual / 4 * 3);
 
 	if (left < reserve + (before == GUARD_UNDER ? reserve / 10 : 0))
 		supply->state = GUARD_UNDER;
@@ -292,56 +305,72 @@ find_supply(Supply *supply, int64 left, int64 reserve, const Sums *sums,
  * ----------------------------------------------------------------------------
  */
 
+/*
+ * The share with which the room is used up if each process takes what is
+ * expected of it, but no more than the share, and some take all of it.  Each
+ * round finds who is expected to take less, and what that leaves to the
+ * others: a larger share, of which more of them may be expected to take less.
+ */
 static double
 find_share(const GuardProcess *processes, int count, double room,
 		   double surprises)
 {
-	double		low = 0;
-	double		high = room * 2 / 3;
+	double		share = 0;
+	double		larger = 0;
 
 	if (room <= 0)
 		return 0;
-	for (int half = 0; half < HALVES && low < high; half++)
+	do
 	{
-		double		share = half == 0 ? high : (low + high) / 2;
-		double		taken = share * Max(surprises, 1.0);
+		double		taken = 0;
+		double		parts = Max(surprises, 1.0);
 
+		share = larger;
 		for (int i = 0; i < count; i++)
-			taken += Min((double) processes[i].memory.expected_bytes,
-						 share * weight_of(&processes[i]));
-		if (taken <= room)
-			low = share;
-		else
-			high = share;
-	}
-	return low;
+		{
+			double		expected = processes[i].memory.expected_bytes;
+			double		weight = weight_of(&processes[i]);
+
+			if (expected <= share * weight)
+				taken += expected;
+			else
+				parts += weight;
+		}
+		larger = (room - taken) / parts;
+	} while (larger > share);
+	return Min(share, room * 2 / 3);
 }
 
+/*
+ * The level up to which all active processes, and one more, can have memory
+ * out of the pool.  Each round leaves out those who hold more.
+ */
 static double
 find_level(const GuardProcess *processes, int count, double pool)
 {
-	double		low = 0;
-	double		high = pool;
+	double		level = 0;
+	double		lower = Max(pool, 0);
 
-	if (pool <= 0)
-		return 0;
-	for (int half = 0; half < HALVES; half++)
+	do
 	{
-		double		level = (low + high) / 2;
-		double		taken = level;	/* by a newcomer */
+		double		held = 0;
+		double		parts = 1;
 
+		level = lower;
 		for (int i = 0; i < count; i++)
 		{
-			if (!processes[i].idle)
-				taken += Max(level * weight_of(&processes[i]) -
-							 processes[i].memory.data_bytes, 0.0);
+			double		data = processes[i].memory.data_bytes;
+			double		weight = weight_of(&processes[i]);
+
+			if (!processes[i].idle && data < level * weight)
+			{
+				held += data;
+				parts += weight;
+			}
 		}
-		if (taken <= pool)
-			low = level;
-		else
-			high = level;
-	}
-	return low;
+		lower = (Max(pool, 0) + held) / parts;
+	} while (lower < level);
+	return level;
 }
 
 static void
@@ -369,11 +398,15 @@ set_ceilings(Guard *guard, const GuardServer *server, GuardProcess *processes,
 
 		process->ceiling_bytes = -1;
 		process->held = false;
-		if (!process->limited || !(process->weight > 0))
+		if (!process->limited || !(process->weight > 0) ||
+			room == MOST_OF_ALL)
 			continue;
-		ceiling = data + (int64) Min(guard->share * weight,
-									 Max(room, 0) * (2.0 / 3));
-		ceiling = Max(ceiling, (int64) (level * weight));
+		ceiling = data + (int64) Max(guard->share * Min(weight, 1.0),
+									 Min(guard->share * weight,
+										 (double) memory->expected_bytes));
+		ceiling = Max(ceiling, (int64) Min(level * weight,
+										   process->idle ? data + level :
+										   (double) MOST_OF_ALL));
 
 		/* A minimum is given anew when it was not needed. */
 		if (ceiling - data >= MINIMUM || data < memory->anchor_bytes)
@@ -417,23 +450,31 @@ look_at_effects(Guard *guard, const GuardServer *server,
 			awaits = true;
 			returning = plus(returning, memory->unit_bytes);
 		}
-		else
+		else if (memory->acted_at == guard->acted_at)
 			in_vain = true;
 	}
 	if (guard->awaits && !awaits && !in_vain)
+	{
+		/* What was before says nothing any more. */
 		guard->waits_since = now;
+		guard->touching = 0;
+		guard->losing = 0;
+	}
 	guard->awaits = awaits;
 	return returning;
 }
 
-/* Whether memory is about to run out, whatever ceilings there are. */
+/*
+ * Whether memory is about to run out, whatever ceilings there are.  What is
+ * lost to something else may end with an action that is awaited.
+ */
 static bool
 is_urgent(const Guard *guard, const GuardServer *server, const Supply *memory,
 		  int64 returning)
 {
 	double		time = (double) server->patience / URGENT_PART;
 	double		goes = Min((double) memory->promised, guard->touching * time) +
-	guard->losing * time;
+	guard->losing * (guard->awaits ? time / URGENT_PART : time);
 
 	return memory->left < 2 * memory->reserve &&
 		memory->left + returning < goes * URGENT_MARGIN;
@@ -450,7 +491,7 @@ is_open(const GuardProcess *processes, int index, int64 least)
 }
 
 static void
-choose_trim(GuardProcess *processes, int count, int64 least,
+choose_trim(GuardProcess *processes, int count, int64 least, uint64 now,
 			GuardAction *action)
 {
 	int64		most = -1;
@@ -460,7 +501,7 @@ choose_trim(GuardProcess *processes, int count, int64 least,
 		const GuardMemory *memory = &processes[i].memory;
 
 		if (is_open(processes, i, least) && processes[i].idle &&
-			!memory->trimmed && memory->unit_bytes > most)
+			memory->trimmed_at == 0 && memory->unit_bytes > most)
 		{
 			most = memory->unit_bytes;
 			action->kind = GUARD_TRIM;
@@ -468,7 +509,7 @@ choose_trim(GuardProcess *processes, int count, int64 least,
 		}
 	}
 	if (most >= 0)
-		processes[action->process].memory.trimmed = true;
+		processes[action->process].memory.trimmed_at = now;
 }
 
 /*
@@ -476,9 +517,9 @@ choose_trim(GuardProcess *processes, int count, int64 least,
  * largest.  In a hurry, the largest of all.
  */
 static void
-choose_victim(const GuardServer *server, GuardProcess *processes, int count,
-			  const Sums *sums, int64 least, bool urgent, uint64 now,
-			  GuardAction *action)
+choose_victim(Guard *guard, const GuardServer *server,
+			  GuardProcess *processes, int count, const Sums *sums,
+			  int64 least, bool urgent, uint64 now, GuardAction *action)
 {
 	GuardProcess *process;
 	int64		largest = 0;
@@ -499,7 +540,8 @@ choose_victim(const GuardServer *server, GuardProcess *processes, int count,
 			(processes[i].superuser &&
 			 memory->unit_bytes <= (sums->held + sums->promised) / 2))
 			continue;
-		if (first && (!memory->trimmed ||
+		if (first && (memory->trimmed_at == 0 ||
+					  now - memory->trimmed_at < server->patience / 4 ||
 					  (memory->unit_bytes <= server->reserve_bytes &&
 					   memory->unit_bytes < largest)))
 			continue;
@@ -518,10 +560,25 @@ choose_victim(const GuardServer *server, GuardProcess *processes, int count,
 	action->kind = process->idle || process->memory.action == GUARD_CANCEL ?
 		GUARD_TERMINATE : GUARD_CANCEL;
 	process->memory.action = action->kind;
-	process->memory.acted_at = now;
+	process->memory.acted_at = guard->acted_at = now;
 	process->memory.acted_bytes = most;
 	process->memory.acted_statement = process->statement;
-	process->memory.trimmed = false;
+	process->memory.trimmed_at = 0;
+	guard->awaits = true;
+}
+
+/* How long nobody can have touched its share, nor all together the room. */
+static uint64
+next_tick(const Guard *guard, const GuardServer *server, int64 room)
+{
+	double		machine = FASTEST_GROWTH *
+	Max(1.0, (double) server->total_bytes / MEMORY_OF_CORES);
+	double		growth = Max(machine, 2 * (guard->touching + guard->losing));
+	double		wait = Min(guard->share / FASTEST_GROWTH,
+						   Max(room, 0) / growth);
+
+	return (uint64) Min(Max(wait, (double) SHORTEST_TICK),
+						(double) LONGEST_TICK);
 }
 
 uint64
@@ -531,8 +588,8 @@ guard_decide(Guard *guard, const GuardServer *server, GuardProcess *processes,
 	Sums		sums;
 	Supply		supplies[2];
 	int			kinds = 0;
-	int64		room = MOST_BYTES;
-	int64		pool = MOST_BYTES;
+	int64		room = MOST_OF_ALL; /* nothing is known */
+	int64		pool = MOST_OF_ALL;
 	int64		least = Max(bounded(server->reserve_bytes) / SMALL_PART,
 							SMALL_BYTES);
 	int64		returning;
@@ -544,14 +601,16 @@ guard_decide(Guard *guard, const GuardServer *server, GuardProcess *processes,
 	observe(guard, server, processes, count, now, &sums);
 	if (server->available_bytes >= 0)
 		find_supply(&supplies[kinds++], bounded(server->available_bytes),
-					bounded(server->reserve_bytes), &sums, guard->state);
+					bounded(server->reserve_bytes),
+					guard_default_reserve(server->total_bytes), &sums,
+					guard->state);
 	if (server->server_limit_bytes >= 0)
 	{
 		int64		limit = bounded(server->server_limit_bytes);
 
 		/* When it is passed, just this reserve is left. */
 		find_supply(&supplies[kinds++], limit + limit / 20 - sums.held,
-					limit / 20, &sums, guard->state);
+					limit / 20, limit / 20, &sums, guard->state);
 	}
 	for (int i = 0; i < kinds; i++)
 	{
@@ -564,7 +623,7 @@ guard_decide(Guard *guard, const GuardServer *server, GuardProcess *processes,
 	if (state == GUARD_QUIET)
 	{
 		for (int i = 0; i < count; i++)
-			processes[i].memory.trimmed = false;
+			processes[i].memory.trimmed_at = 0;
 	}
 	guard->state = state;
 	set_ceilings(guard, server, processes, count, &sums, room, pool);
@@ -574,15 +633,11 @@ guard_decide(Guard *guard, const GuardServer *server, GuardProcess *processes,
 		is_urgent(guard, server, &supplies[0], returning);
 	if (urgent || (state == GUARD_UNDER && !guard->awaits &&
 				   now - guard->waits_since >= server->patience))
-		choose_victim(server, processes, count, &sums, least, urgent, now,
-					  action);
-	else if (state != GUARD_QUIET && !guard->awaits)
-		choose_trim(processes, count, least, action);
-	if (action->kind == GUARD_CANCEL || action->kind == GUARD_TERMINATE)
-		guard->awaits = true;
+		choose_victim(guard, server, processes, count, &sums, least, urgent,
+					  now, action);
+	if (action->kind == GUARD_NOTHING && state != GUARD_QUIET &&
+		!guard->awaits)
+		choose_trim(processes, count, least, now, action);
 
-	return (uint64) Min(Max(guard->share /
-							Max(FASTEST_GROWTH,
-								2 * (guard->touching + guard->losing)),
-							(double) SHORTEST_TICK), (double) LONGEST_TICK);
+	return next_tick(guard, server, room);
 }

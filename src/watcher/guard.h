@@ -36,7 +36,7 @@ typedef enum GuardActionKind
 typedef struct GuardMemory
 {
 	bool		known;			/* was there before */
-	bool		trimmed;		/* was asked since memory became short */
+	uint64		trimmed_at;		/* asked since memory became short, 0: not */
 	int64		first_bytes;	/* data when it was first seen */
 	int64		data_bytes;		/* data at the last tick */
 	int64		anon_bytes;		/* at the last tick */
@@ -55,11 +55,11 @@ typedef struct GuardMemory
 typedef struct GuardProcess
 {
 	/* Told. */
-	int			unit;			/* index of its leader; its own if it has none */
+	int			unit;			/* index of its leader, or its own */
 	bool		limited;		/* can have a ceiling now */
 	bool		idle;			/* runs no statement */
 	bool		exempt;			/* no action on it */
-	bool		superuser;		/* only if its unit has more than half of all */
+	bool		superuser;		/* only if its unit has over half of all */
 	double		weight;			/* guard_weight; 0: no ceiling, no action */
 	int64		data_bytes;		/* private writable memory, touched or not:
 								 * what a ceiling limits */
@@ -94,7 +94,8 @@ typedef struct Guard
 	uint64		ticked_at;		/* 0: never */
 	uint64		waits_since;	/* with the next cancel: since it is UNDER, or
 								 * the last action took effect */
-	bool		awaits;			/* the effect of an action */
+	uint64		acted_at;		/* the last cancel or termination */
+	bool		awaits;			/* its effect */
 	int64		available_bytes;	/* at the last tick */
 	double		share;			/* that each could have at the last tick */
 	double		surprises;		/* shares that were taken unexpectedly in one
