@@ -184,6 +184,19 @@ test_unified(void)
 	expect("version 2, swap as the machine has it", "/",
 		   512 * MB, (512 - 100 + 1) * MB, 1024 * MB, 7);
 
+	/* What a group may swap, the groups around it may limit further. */
+	put("/proc/self/cgroup", "0::/pg/leaf\n");
+	put_unified("/sys/fs/cgroup/pg/leaf", "209715200\n", 100, 0, 0);
+	put_unified("/sys/fs/cgroup/pg", "314572800\n", 100, 0, 0);
+	put("/sys/fs/cgroup/pg/leaf/memory.swap.max", "max\n");
+	put("/sys/fs/cgroup/pg/memory.swap.max", "104857600\n");
+	expect("version 2, swap limited by a group above", "/pg/leaf",
+		   200 * MB, (200 - 100 + 1) * MB, 100 * MB, 7);
+	put("/sys/fs/cgroup/pg/memory.max", "max\n");
+	expect("version 2, by one that has no other limit", "/pg/leaf",
+		   200 * MB, (200 - 100 + 1) * MB, 100 * MB, 7);
+	put("/proc/self/cgroup", "0::/\n");
+
 	put("/sys/fs/cgroup/memory.current", "99999999999999\n");
 	expect("version 2, more used than the limit", "/", 512 * MB, 0, 1024 * MB,
 		   7);

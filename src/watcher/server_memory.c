@@ -409,10 +409,31 @@ server_memory_find(MemorySources *sources, const char *root)
  */
 
 /*
- * What a group has left.  Returns false if it has no limit, or does not say.
+ * How much a group of version 2 may still have in swap, of what those around
+ * it leave.  Version 1 has no such limit.
+ */
+static int64
+swap_left_of_group(const MemorySources *sources, int index, int64 outer)
+{
+	const MemoryGroup *group = &sources->groups[index];
+	int64		limit;
+	int64		usage;
+
+	if (!group->unified)
+		return outer;
+	limit = group_number(sources, group, "memory.swap.max");
+	if (limit < 0 || limit >= NO_LIMIT)
+		return outer;
+	usage = group_number(sources, group, "memory.swap.current");
+	return Min(outer, Max(limit - Max(usage, 0), 0));
+}
+
+/*
+ * What a group has left, of which swap is known.  Returns false if it has no
+ * limit, or does not say.
  */
 static bool
-read_group(const MemorySources *sources, int index, int64 swap_free,
+read_group(const MemorySources *sources, int index, int64 swap_left,
 		   ServerMemory *memory)
 {
 	const MemoryGroup *group = &sources->groups[index];
@@ -420,8 +441,6 @@ read_group(const MemorySources *sources, int index, int64 swap_free,
 	int64		limit;
 	int64		usage;
 	int64		reclaimable;
-	int64		swap_limit;
-	int64		swap_usage;
 
 	limit = group_number(sources, group, group->unified ? "memory.max" :
 						 "memory.limit_in_bytes");
@@ -446,22 +465,15 @@ read_group(const MemorySources *sources, int index, int64 swap_free,
 	memory->total_bytes = limit;
 	memory->available_bytes = Max(limit - usage, 0);
 	memory->source = index;
-	memory->swap_bytes = Max(swap_free, 0);
-	if (group->unified)
-	{
-		swap_limit = group_number(sources, group, "memory.swap.max");
-		swap_usage = group_number(sources, group, "memory.swap.current");
-		if (swap_limit >= 0 && swap_limit < NO_LIMIT)
-			memory->swap_bytes = Min(memory->swap_bytes,
-									 Max(swap_limit - Max(swap_usage, 0), 0));
-	}
-	else
+	memory->swap_bytes = swap_left;
+	if (!group->unified)
 	{
 		/* These count memory and swap together. */
-		swap_limit = group_number(sources, group,
-								  "memory.memsw.limit_in_bytes");
-		swap_usage = group_number(sources, group,
-								  "memory.memsw.usage_in_bytes");
+		int64		swap_limit = group_number(sources, group,
+											  "memory.memsw.limit_in_bytes");
+		int64		swap_usage = group_number(sources, group,
+											  "memory.memsw.usage_in_bytes");
+
 		if (swap_limit >= 0 && swap_limit < NO_LIMIT && swap_usage >= 0)
 		{
 			swap_usage = Max(swap_usage - reclaimable, 0);
@@ -509,6 +521,7 @@ server_memory_read(const MemorySources *sources, ServerMemory *memory)
 	int64		total;
 	int64		available;
 	int64		swap_free;
+	int64		swap_left[SERVER_MEMORY_GROUPS];
 
 	memory->total_bytes = -1;
 	memory->available_bytes = -1;
@@ -528,11 +541,18 @@ server_memory_read(const MemorySources *sources, ServerMemory *memory)
 		memory->available_bytes = available * 1024;
 		memory->swap_bytes = swap_free;
 	}
+
+	/* Groups within others come first, and have no more than those. */
+	for (int i = sources->count - 1; i >= 0; i--)
+	{
+		swap_free = swap_left_of_group(sources, i, swap_free);
+		swap_left[i] = swap_free;
+	}
 	for (int i = 0; i < sources->count; i++)
 	{
 		ServerMemory group;
 
-		if (read_group(sources, i, swap_free, &group) &&
+		if (read_group(sources, i, swap_left[i], &group) &&
 			(memory->available_bytes < 0 ||
 			 group.available_bytes + group.swap_bytes <
 			 memory->available_bytes + memory->swap_bytes))
