@@ -5,17 +5,31 @@
 #   make check               all tests on private servers (test/check.sh)
 #   make demo                the product at work on a private server
 #   make bench               what it costs, on private servers (test/bench/run.sh)
+#   make deb                 packages for Debian, in dist/ (debian/build.sh)
+#   make rpm                 a package for PG_CONFIG's server (rpm/build.sh)
+#   make dist                what PGXN takes: a zip of the last commit
 
-ifneq ($(filter check demo bench,$(MAKECMDGOALS)),)
+ifneq ($(filter check demo bench deb rpm dist,$(MAKECMDGOALS)),)
 
-# These need no PostgreSQL to begin with: the scripts install what is missing.
-.PHONY: check demo bench
+# These need no PostgreSQL to begin with: the scripts install what is missing,
+# or say what that is.
+.PHONY: check demo bench deb rpm dist
 check:
 	test/check.sh
 demo:
 	test/demo.sh
 bench:
 	test/bench/run.sh
+deb:
+	debian/build.sh
+rpm:
+	rpm/build.sh
+# Of the same commit the same bytes: git takes the commit's time, in this zone.
+dist:
+	mkdir -p dist
+	version=$$(sed -n 's/^   "version": "\(.*\)",/\1/p' META.json) && \
+		TZ=UTC git archive --format=zip --prefix="pg_session_memory-$$version/" \
+			--output="dist/pg_session_memory-$$version.zip" HEAD
 
 else
 
@@ -104,6 +118,10 @@ PGFILEDESC = "pg_session_memory - memory of every session, from SQL"
 REGRESS = contexts columns comments sessions process permissions bad_input trim explain folded
 TAP_TESTS = 1
 PROVE_TESTS = test/t/*.pl
+
+# No bitcode for the JIT compiler: that takes clang, and no function of ours is
+# worth inlining.
+override with_llvm = no
 
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)

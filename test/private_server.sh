@@ -42,6 +42,7 @@
 # shares its work directory and its installation.
 
 PRIVATE_SOURCE=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
+source "$PRIVATE_SOURCE/test/source_list.sh"
 
 private_owner=					# this shell made the work directory
 private_servers=()				# that this shell has started
@@ -279,29 +280,6 @@ private_quietly()
 # The work directory
 # ---------------------------------------------------------------------------
 
-# Files of the checkout that belong to the project, separated by zero bytes:
-# what git knows, and what it would offer to add; everything in a tarball.
-private_list_source()
-{
-	local git=(env -u GIT_DIR -u GIT_WORK_TREE -u GIT_INDEX_FILE
-		git -c safe.directory='*' -C "$PRIVATE_SOURCE")
-	local file
-
-	cd "$PRIVATE_SOURCE" || exit
-	if [[ $("${git[@]}" rev-parse --show-toplevel 2>/dev/null) == "$PRIVATE_SOURCE" ]]; then
-		"${git[@]}" ls-files -coz --exclude-standard
-	else
-		find . -name .git -prune -o -type f -print0
-	fi |
-		# A file that git knows may have been removed; and objects of another
-		# build must not be taken for ours.
-		while IFS= read -r -d '' file; do
-			if [[ -f $file && $file != *.@(o|so|bc) ]]; then
-				printf '%s\0' "$file"
-			fi
-		done
-}
-
 # Decides who runs servers and builds.  Debian's server package makes the user
 # postgres, so this is asked again after it was installed.
 private_choose_user()
@@ -342,7 +320,7 @@ private_prepare()
 	export PRIVATE_DIR PRIVATE_TREE
 
 	mkdir "$PRIVATE_TREE" "$PRIVATE_DIR/home" "$PRIVATE_DIR/tmp"
-	private_list_source |
+	list_source "$PRIVATE_SOURCE" |
 		tar -C "$PRIVATE_SOURCE" --null --no-recursion -T - -cf - |
 		tar -C "$PRIVATE_TREE" --no-same-owner -xf -
 	chmod -R u+w "$PRIVATE_TREE"
@@ -566,11 +544,10 @@ private_extensions()
 	done
 }
 
-# make for the copied sources and the copied PostgreSQL.  No LLVM bitcode:
-# its compiler is another package, and no function of ours is worth inlining.
+# make for the copied sources and the copied PostgreSQL
 private_make()
 {
-	private_run make PG_CONFIG="$PRIVATE_PG_CONFIG" with_llvm=no "$@"
+	private_run make PG_CONFIG="$PRIVATE_PG_CONFIG" "$@"
 }
 
 # Builds the extension and installs it into the private PostgreSQL.  Once is
