@@ -124,6 +124,7 @@ typedef struct ProcessLimit
 	bool		superuser;		/* as it connected */
 	bool		is_wanted;		/* by process_limit or the guard */
 	ProcessLimitState state;
+	bool		loosened_for_refusal;	/* by an error "out of memory" */
 	int64		original;		/* soft limit that the process began with */
 	int64		own_bytes;		/* process_limit, or else original */
 	int64		base_bytes;		/* that, or more if more was there */
@@ -201,16 +202,23 @@ keep_limit(void)
 
 /*
  * A ceiling may be below what the process has, which could grow while the
- * watcher looked.
+ * watcher looked.  To find out takes longer than all the rest, so that is done
+ * when a request was refused.
  */
 static void
-set_loosened(void)
+set_loosened(bool refused)
 {
 	int64		floor = 0;
 
 	limit.state = LIMIT_LOOSENED;
+	limit.loosened_for_refusal = refused;
 	if (ceiling_mine() >= 0)
-		floor = Max(data_bytes_now(), ceiling_mine()) + RESERVE_BYTES;
+	{
+		floor = ceiling_mine();
+		if (refused)
+			floor = Max(floor, data_bytes_now());
+		floor += RESERVE_BYTES;
+	}
 	ceiling_move(process_limit_guarded ? CEILING_ACCEPTED : CEILING_REFUSED,
 				 plus(limit.base_bytes, limit.language_bytes + RESERVE_BYTES),
 				 Max(floor, limit.language_floor));
@@ -218,11 +226,13 @@ set_loosened(void)
 
 /* An error was raised; see the head of this file. */
 static void
-loosen_limit(void)
+loosen_limit(bool refused)
 {
-	if (limit.state != LIMIT_KEPT)
+	if (limit.state != LIMIT_KEPT &&
+		!(limit.state == LIMIT_LOOSENED && refused &&
+		  !limit.loosened_for_refusal))
 		return;
-	set_loosened();
+	set_loosened(refused);
 	await_end_of_command();
 }
 
@@ -276,7 +286,7 @@ message_was_raised(void *arg)
 		category == ERRCODE_NO_DATA)
 		return;
 	in_force = limit_in_force();
-	loosen_limit();
+	loosen_limit(code == ERRCODE_OUT_OF_MEMORY);
 	await_end_of_command();
 	if (unlikely(code == ERRCODE_OUT_OF_MEMORY ||
 				 code == ERRCODE_QUERY_CANCELED ||
@@ -360,7 +370,7 @@ await_end_of_block(void)
 static void
 loosen_for_block(void)
 {
-	set_loosened();
+	set_loosened(true);
 	await_end_of_block();
 }
 
@@ -490,7 +500,7 @@ subtransaction_event(SubXactEvent event, SubTransactionId mine,
 void
 process_limit_loosen(void)
 {
-	loosen_limit();
+	loosen_limit(true);
 }
 
 void
@@ -736,14 +746,17 @@ process_limit_warn_jit(void)
 {
 	char		path[MAXPGPATH];
 
-	if (setting_process_limit < 0 || !jit_enabled)
+	if ((setting_process_limit < 0 && setting_guard != GUARD_ON) ||
+		!jit_enabled)
 		return;
 	snprintf(path, sizeof(path), "%s/%s%s", pkglib_path, jit_provider,
 			 DLSUFFIX);
 	if (access(path, R_OK) != 0)
 		return;
 	ereport(WARNING,
-			(errmsg("pg_session_memory.process_limit is set and jit is on"),
+			(setting_process_limit >= 0 ?
+			 errmsg("pg_session_memory.process_limit is set and jit is on") :
+			 errmsg("pg_session_memory.guard is on and jit is on"),
 			 errdetail("A session that reaches its limit while it compiles an expression ends, since LLVM cannot do without memory."),
 			 errhint("Set jit to off, for the server or for the roles that are limited.")));
 }

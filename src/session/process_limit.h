@@ -20,7 +20,7 @@ extern bool process_limit_guarded;
 extern void process_limit_init(void);
 
 /*
- * Warns in the log where the server's own setting meets JIT compilation,
+ * Warns in the log where the server's own settings meet JIT compilation,
  * which ends sessions that get no memory.  In the postmaster, at its start.
  */
 extern void process_limit_warn_jit(void);
