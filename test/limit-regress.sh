@@ -3,7 +3,7 @@
 # limit-regress.sh
 #	  PostgreSQL's own tests, each session of which soon runs out of memory.
 #
-#	test/limit-regress.sh [--ulimit] [kB...]
+#	test/limit-regress.sh [--ulimit | --ceilings] [kB...]
 #
 # process_limit makes allocations fail at places of chance, in all of
 # PostgreSQL: a fault injector.  Its regression suite and its isolation tests
@@ -18,6 +18,11 @@
 #
 # --ulimit leaves our library out, and limits the server's processes as
 # "ulimit -d" does: what happens then as well is PostgreSQL's own.
+#
+# --ceilings lets the guard's ceilings do it: there is no process_limit, but a
+# module of the tests (ceiling_module.c) moves the ceiling of each session every
+# 10 ms, at random, between what the session has and as many kB more: by default
+# 64 MB.
 #
 # Variables, as for core-regress.sh: PGSM_POSTGRES_SOURCE, PGSM_ASSERT_SERVER,
 # PG_MAJOR, KEEP, TMPDIR.
@@ -43,10 +48,15 @@ readonly FATAL_FUNCTIONS='InitLocalBuffers'
 readonly NESTED='Abort(Sub)?Transaction while in (ABORT|COMMIT|PREPARE|DEFAULT|INPROGRESS)'
 
 with_ulimit=
+with_ceilings=
+jumper=
 
 # A program between pg_regress and psql.  What the suite's other tests are
 # about must be there, so the first one has no limit; and each session is asked
-# at its end whether it still works.
+# at its end whether it still works.  With ceilings that may have to be asked
+# more than once: what a session has may leave no room for a new statement.
+#
+# make_launcher OPTIONS TRIES
 make_launcher()
 {
 	private_run tee "$PRIVATE_DIR/launcher" >/dev/null <<-END
@@ -60,7 +70,11 @@ make_launcher()
 			cat
 			printf '%s\n' '' ';' '\\o' '\\pset format unaligned' \\
 				'\\pset expanded off' '\\pset tuples_only off' \\
-				'\\unset FETCH_COUNT' 'ROLLBACK;' 'SELECT 1 AS alive;'
+				'\\unset FETCH_COUNT'
+			for try in \$(seq $2); do
+				printf '%s\n' 'ROLLBACK;' 'SELECT 1 AS alive;' \\
+					'SELECT pg_sleep(0.03);'
+			done
 		} | "\$@"
 	END
 	private_run chmod +x "$PRIVATE_DIR/launcher"
@@ -79,7 +93,10 @@ limit_server()
 	local name=$1 kilobytes=$2
 
 	shift 2
-	if [[ -n $with_ulimit ]]; then
+	if [[ -n $with_ceilings ]]; then
+		private_start "$name" shared_preload_libraries=pg_session_memory \
+			pg_session_memory.guard=on "$@"
+	elif [[ -n $with_ulimit ]]; then
 		private_start "$name" "$@"
 		private_run prlimit \
 			--pid "$(head -n 1 "$PRIVATE_DIR/$name.data/postmaster.pid")" \
@@ -88,6 +105,51 @@ limit_server()
 		private_start "$name" shared_preload_libraries=pg_session_memory \
 			pg_session_memory.process_limit="${kilobytes}kB" "$@"
 	fi
+}
+
+# What moves ceilings: it is built together with the library's own code, and
+# finds its shared memory.
+build_jumper()
+{
+	private_run gcc -shared -fPIC -w -O1 -D_GNU_SOURCE -Wl,-Bsymbolic \
+		-I "$("$PRIVATE_PG_CONFIG" --includedir-server)" \
+		-I "$PRIVATE_TREE/src" -o "$PRIVATE_DIR/ceiling_module.so" \
+		"$PRIVATE_TREE/test/ceiling_module.c" \
+		"$PRIVATE_TREE/src/session/ceiling.c" \
+		"$PRIVATE_TREE/src/reading/process_memory.c" \
+		"$PRIVATE_TREE/src/reading/server_process.c" ||
+		private_die "could not compile ceiling_module.c"
+}
+
+# start_jumper kB: on the server in use.  The database from which the tests' own
+# databases are made, and ceilings are moved, is exempt.
+start_jumper()
+{
+	private_psql -d postgres \
+		-c 'ALTER DATABASE postgres SET pg_session_memory.guard_weight = 0' \
+		-c "CREATE FUNCTION ceiling_jump(bigint) RETURNS void
+			AS '$PRIVATE_DIR/ceiling_module.so', 'ceiling_jump' LANGUAGE C"
+	private_psql -d postgres -c "SELECT ceiling_jump($1 * 1024::bigint)" \
+		>"$PRIVATE_DIR/jumper.output" 2>&1 &
+	jumper=$!
+}
+
+# It must have been there all the time.
+stop_jumper()
+{
+	local found
+
+	kill -0 "$jumper" 2>/dev/null || {
+		cat "$PRIVATE_DIR/jumper.output"
+		fail "ceilings were moved until the end"
+		return
+	}
+	found=$(private_psql -A -t -d postgres -c "SELECT count(*) FROM
+		(SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity
+		WHERE query LIKE 'SELECT ceiling_jump%') s")
+	wait "$jumper" || true
+	[[ $found == 1 ]] && pass "ceilings were moved until the end" ||
+		fail "ceilings were moved until the end"
 }
 
 # none FINDINGS DESCRIPTION
@@ -159,13 +221,20 @@ run_limit()
 	local kilobytes=$1 name=limit_$1 words="at $1 kB" found failures
 
 	shift
-	heading "Every session has $kilobytes kB"
+	if [[ -n $with_ceilings ]]; then
+		words="with ceilings up to $kilobytes kB above"
+		heading "Ceilings up to $kilobytes kB above what a session has"
+	else
+		heading "Every session has $kilobytes kB"
+	fi
 	limit_server "$name" "$kilobytes" log_error_verbosity=verbose "$@"
 	# for every role, so that the postmaster goes on telling of crashes
 	[[ $((step % 2)) -eq 0 ]] ||
 		private_psql -c 'ALTER ROLE ALL SET log_min_messages = panic'
+	[[ -z $with_ceilings ]] || start_jumper "$kilobytes"
 	run_suite "$name" --launcher="$PRIVATE_DIR/launcher"
 	isolation "$name"
+	[[ -z $with_ceilings ]] || stop_jumper
 
 	found=$PRIVATE_DIR/$name.found
 	failures=$(cat "$PRIVATE_DIR/$name.log" "$PRIVATE_DIR/$name.out"/results/* |
@@ -205,9 +274,10 @@ main()
 	while [[ $# -gt 0 ]]; do
 		case $1 in
 			--ulimit) with_ulimit=yes ;;
+			--ceilings) with_ceilings=yes ;;
 			*[!0-9]*)
 				unset -f private_at_exit
-				private_say "usage: $0 [--ulimit] [kB...]"
+				private_say "usage: $0 [--ulimit | --ceilings] [kB...]"
 				exit 2
 				;;
 			*) limits+=("$1") ;;
@@ -222,10 +292,15 @@ main()
 	assert_installation
 	compile_functions
 	if [[ -n $with_ulimit ]]; then
-		make_launcher ''
+		make_launcher '' 1
+	elif [[ -n $with_ceilings ]]; then
+		private_install
+		build_jumper
+		make_launcher '-c pg_session_memory.guard_weight=0' 30
+		[[ ${#limits[@]} -gt 0 ]] || limits=(65536)
 	else
 		private_install
-		make_launcher '-c pg_session_memory.process_limit=-1'
+		make_launcher '-c pg_session_memory.process_limit=-1' 1
 	fi
 
 	if [[ ${#limits[@]} -eq 0 ]]; then

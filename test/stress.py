@@ -386,6 +386,8 @@ VALUES = {
     "record_interval": ["0", "10ms", "10s"],
     "record_size": ["256kB", "16MB"],
     # A shortage that is none would be errors of chance, too.
+    "guard": ["off", "log", "on"],
+    "guard_weight": ["0", "1", "2"],
     "guard_reserve": ["-1", "1MB", "64MB"],
     "guard_patience": ["0", "2s"],
     "server_limit": ["-1"],
