@@ -47,6 +47,9 @@ PG_FUNCTION_INFO_V1(pg_session_memory_folded);
  */
 #define STACK_LEVELS			100
 
+/* As much as there is of an ident; names of own contexts can be longer. */
+#define FRAME_BYTES				IDENT_BYTES
+
 typedef struct FoldedWalk
 {
 	MemoryReader *reader;
@@ -56,7 +59,7 @@ typedef struct FoldedWalk
 								 * one a context belongs to, by level */
 	char		ident[IDENT_BYTES];
 	char		pattern[IDENT_BYTES];
-	char		frame[IDENT_BYTES];
+	char		frame[FRAME_BYTES];
 } FoldedWalk;
 
 /* Where all processes are shown, what could not be shown as it is. */
@@ -87,8 +90,8 @@ unprintable_bytes(const unsigned char *c, bool utf8)
 }
 
 /*
- * Makes a frame, which has as much room as the text: one blank for blanks and
- * whatever is not printed, none at the ends, and commas for semicolons.
+ * Makes a frame, of FRAME_BYTES at most: one blank for blanks and whatever is
+ * not printed, none at the ends, and commas for semicolons.
  *
  * A number behind a blank at the end is tied to what stands before it, since
  * flamegraph.pl takes "a 1 2" for two amounts of "a".
@@ -101,7 +104,7 @@ make_frame(const char *text, char *frame)
 	int			length = 0;
 	int			number;
 
-	while (*c != '\0')
+	while (*c != '\0' && length < FRAME_BYTES - 1)
 	{
 		int			skipped = unprintable_bytes(c, utf8);
 
@@ -111,6 +114,8 @@ make_frame(const char *text, char *frame)
 			frame[length++] = ' ';
 		c += Max(skipped, 1);
 	}
+	if (*c != '\0')
+		length = pg_mbcliplen(frame, length, length);
 	if (length > 0 && frame[length - 1] == ' ')
 		length--;
 
@@ -164,7 +169,6 @@ add_to_folded(const ContextNode *node, void *arg)
 
 	if (node->level <= STACK_LEVELS)
 	{
-		Assert(strlen(node->name) < sizeof(walk->frame));
 		make_frame(node->name, walk->frame);
 		stack = context_tally_find(&walk->stacks, stack, CATEGORY_OTHER,
 								   walk->frame, NULL);
@@ -228,9 +232,8 @@ put_stacks(const ContextTally *stacks, const char *root,
 static void
 append_name(StringInfo root, const char *before, const char *name)
 {
-	char		frame[NAMEDATALEN + 1];
+	char		frame[FRAME_BYTES];
 
-	Assert(strlen(name) < NAMEDATALEN);
 	make_frame(name, frame);
 	appendStringInfo(root, "%s%s", before, frame);
 }

@@ -144,7 +144,7 @@ SKIP:
 	my $library =
 	  PostgreSQL::Test::Utils::tempdir() . '/misbehaving_module.so';
 	chomp(my $include = `pg_config --includedir-server`);
-	skip 'no C compiler for contexts of any name', 4
+	skip 'no C compiler for contexts of any name', 5
 	  if system("cc -shared -fPIC -w -I $include -o $library"
 		  . " $FindBin::RealBin/../misbehaving_module.c") != 0;
 	$node->safe_psql('postgres',
@@ -177,6 +177,17 @@ SKIP:
 	is( sum_of(stacks_of("pg_session_memory_folded($strange_pid, true)")),
 		$bytes,
 		'strange idents: the sum is context_bytes');
+	# Only the own session has names of any length at hand.
+	$strange->query_safe(
+		"SELECT make_context(repeat(chr(8364), 100000), repeat(chr(8364), 100000))");
+	my $own = stacks_of('pg_session_memory_folded(pg_backend_pid(), true)',
+		$strange);
+	ok(exists $own->{'TopMemoryContext;'
+			  . "\x{20ac}" x 341 . ';'
+			  . "\x{20ac}" x 256},
+		'a name of 300,000 bytes is cut at a character');
+	$bytes = $observer->query_safe(
+		"SELECT context_bytes FROM pg_session_memory WHERE pid = $strange_pid");
 	is( sum_of(
 			stacks_of('pg_session_memory_folded()'),
 			qr/, pid $strange_pid;/),
