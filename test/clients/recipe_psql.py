@@ -16,10 +16,13 @@ from server import LEAVE_FREE
 
 FILE = os.path.join(EXAMPLES, "psqlrc")
 WIDTH = 120
+WIDTHS = {"memory_top": 100}
 LONG = "x" * 63         # the longest name that there is
 SHORTCUTS = {
     "memory": "pid role database application state memory catalogs plans "
               "others outside",
+    "memory_top": "pid role application state memory grown "
+                  "c=catalogs,p=plans,o=others",
     "memory_pools": "application role sessions in_xact contexts bloated "
                     "longest_idle longest_in_xact",
     "memory_bloat": "pid role application kind context size threshold since",
@@ -88,8 +91,9 @@ def shortcuts(pid):
            all(len(row) == len(table[0]) for row in table)
            and "+" not in output.replace("-+-", ""), output)
         widest = max(output.splitlines(), key=len)
-        ok(f":{name}: at most {WIDTH} characters wide",
-           len(widest) <= WIDTH, f"{len(widest)} of {widest}")
+        width = WIDTHS.get(name, WIDTH)
+        ok(f":{name}: at most {width} characters wide",
+           len(widest) <= width, f"{len(widest)} of {widest}")
 
 
 def figures(pid):
@@ -128,6 +132,44 @@ def figures(pid):
         equal(f":{name}: of that session", first, [value])
         own = rows(psql(f":{name}\n")[0])
         ok(f":{name}: of one's own", len(own) > 1 and own[1] != of_pid[1])
+
+
+def screens():
+    """What has grown since the last screen comes first in the next one."""
+    large = psycopg2.connect("application_name=large")
+    large.cursor().execute(CROSSES)
+    grows = psycopg2.connect("application_name=grows")
+    grows.cursor().execute("SELECT 1")
+    screen = subprocess.Popen(
+        ["psql"], text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env={**os.environ, "PSQLRC": FILE, "PAGER": ""})
+
+    def shown():
+        screen.stdin.write(":memory_top\n\\echo the end\n")
+        screen.stdin.flush()
+        lines = list(iter(screen.stdout.readline, "the end\n"))
+        return rows("".join(lines))
+
+    first = shown()
+    equal(":memory_top: first the server, then most memory, nothing grown",
+          ([first[1][1]], {row[5] for row in first[1:]}), (["SERVER"], {""}))
+    sizes = [megabytes(row[4]) for row in first[2:]]
+    equal(":memory_top: largest first", sizes, sorted(sizes, reverse=True))
+    grows.cursor().execute(CROSSES.replace("10 *", "5 *"))
+    second = shown()
+    equal(":memory_top: what has grown comes first", second[2][:1],
+          [str(grows.info.backend_pid)])
+    ok(":memory_top: by how much", megabytes(second[2][5]) > 4, second[2])
+    ok(":memory_top: its bar is mostly cached plans",
+       re.fullmatch(r"c*p{5,}o*\.*", second[2][6]), second[2])
+    ok(":memory_top: no bar is longer than the largest session's",
+       all(len(row[6]) <= 27 for row in second[1:]), second)
+    screen.stdin.close()
+    screen.wait()
+    screen.stdout.close()
+    large.close()
+    grows.close()
 
 
 def readme(pid):
@@ -208,6 +250,7 @@ def main():
     aborted(connection)
     shortcuts(pid)
     figures(pid)
+    screens()
     readme(pid)
     elsewhere(pid)
     connection.close()
