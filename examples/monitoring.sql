@@ -10,8 +10,8 @@
 -- notice.
 --
 -- What becomes a label is bounded: names of databases and roles, the largest
--- 50 pools of them, and ranks and categories, 10 each.  No query, no
--- application_name; a pid is a value.
+-- 50 pairs of them, ranks and categories, 10 each, and kinds of events.  No
+-- query, no application_name; a pid is a value.
 --
 -- May be run again, also after the views were changed here.
 
@@ -39,7 +39,8 @@ END $$;
 
 CREATE SCHEMA IF NOT EXISTS session_memory;
 DROP VIEW IF EXISTS session_memory.pools, session_memory.largest,
-    session_memory.categories, session_memory.bloat;
+    session_memory.categories, session_memory.server,
+    session_memory.statements, session_memory.events, session_memory.bloat;
 
 -- bloated is NULL where the server does not preload pg_session_memory.  Where
 -- some sessions have published their status, those that have not, for they
@@ -90,6 +91,60 @@ CROSS JOIN LATERAL (VALUES
 WHERE backend_type = 'client backend'
 GROUP BY category;
 
+-- Where the server does not preload pg_session_memory, there are no events and
+-- no statements, without an error in the exporter's log each time.
+CREATE VIEW session_memory.events AS
+SELECT kind, count(*)::float AS kept,
+    extract(epoch FROM max(at))::float AS last_timestamp_seconds
+FROM pg_session_memory_events
+WHERE current_setting('shared_preload_libraries') ~ '\mpg_session_memory\M'
+GROUP BY kind;
+
+-- events_total is the number of the last event; they begin anew with the
+-- server.  guard is 0 for off, 1 for log, 2 for on; guard_state 0 for quiet, 1
+-- for near, 2 for under, NULL where the guard does not work.
+CREATE VIEW session_memory.server AS
+SELECT
+    total_bytes::float,
+    available_bytes::float,
+    swap_bytes::float,
+    anon_bytes::float,
+    shared_memory_bytes::float,
+    reserve_bytes::float,
+    sessions::float,
+    active::float,
+    array_position('{off,log,on}', guard)::float - 1 AS guard,
+    array_position('{quiet,near,under}', guard_state)::float - 1
+        AS guard_state,
+    coalesce(extract(epoch FROM last_action_at), 0)::float
+        AS last_action_timestamp_seconds,
+    coalesce((
+        SELECT max(id) FROM pg_session_memory_events
+        WHERE current_setting('shared_preload_libraries')
+            ~ '\mpg_session_memory\M'), 0)::float AS events_total
+FROM pg_session_memory_server;
+
+-- The sums fall where statements give way to others (max_statements).
+CREATE VIEW session_memory.statements AS
+SELECT
+    d.datname::text,
+    r.rolname::text AS usename,
+    count(*)::float AS statements,
+    sum(calls)::float AS calls_total,
+    sum(limited)::float AS limited_total,
+    coalesce(max(greatest(max_peak_bytes, max_exec_bytes, max_plan_bytes)),
+        0)::float AS max_peak_bytes,
+    coalesce(max(max_worker_bytes), 0)::float AS max_worker_bytes,
+    coalesce(sum(left_bytes), 0)::float AS left_bytes
+FROM pg_session_memory_statements s
+JOIN pg_catalog.pg_database d ON d.oid = s.dbid
+JOIN pg_catalog.pg_roles r ON r.oid = s.userid
+WHERE current_setting('shared_preload_libraries') ~ '\mpg_session_memory\M'
+GROUP BY d.datname, r.rolname
+ORDER BY max(greatest(max_peak_bytes, max_exec_bytes, max_plan_bytes))
+    DESC NULLS LAST
+LIMIT 50;
+
 -- For checks; an error where pg_session_memory is not preloaded.
 CREATE VIEW session_memory.bloat AS
 SELECT pid, usename, datname, application_name, client_addr, state,
@@ -98,6 +153,8 @@ FROM pg_session_memory_bloat;
 
 GRANT USAGE ON SCHEMA session_memory TO pg_monitor;
 GRANT SELECT ON session_memory.pools, session_memory.largest,
-    session_memory.categories, session_memory.bloat TO pg_monitor;
+    session_memory.categories, session_memory.server,
+    session_memory.statements, session_memory.events, session_memory.bloat
+    TO pg_monitor;
 
 COMMIT;

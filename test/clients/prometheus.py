@@ -24,6 +24,9 @@ from server import (BLOAT, EXAMPLES, connect, free_port, query,
                     readme_query, run_file, wait_until)
 
 ROLE = "pooled"
+KINDS = {"context", "session", "process", "fell", "trimmed", "recycled",
+         "limited", "statement", "restarted", "pressure", "relieved",
+         "cancelled", "terminated"}
 RULES = os.path.join(EXAMPLES, "prometheus_alerts.yml")
 
 
@@ -81,7 +84,7 @@ def sql_exporter():
     return program
 
 
-def prometheus(directory, exporters):
+def prometheus(directory, exporters, *options):
     """Everything each second, and the rules of examples/ as they are."""
     configuration = os.path.join(directory, "prometheus.yml")
     targets = [f"127.0.0.1:{exporter.port}" for exporter in exporters]
@@ -96,7 +99,7 @@ scrape_configs:
     return Program(
         "prometheus", f"--config.file={configuration}",
         f"--storage.tsdb.path={os.path.join(directory, 'data')}",
-        "--web.listen-address=127.0.0.1:PORT", "--log.level=warn")
+        "--web.listen-address=127.0.0.1:PORT", "--log.level=warn", *options)
 
 
 def samples(text):
@@ -140,9 +143,48 @@ tests:
       - {{series: 'sql_session_memory_largest{{col="anon_bytes",rank="1",instance="b"}}',
          values: '2e9x30'}}
       - {{series: 'session_memory_pools_sessions', values: '1x9 _x30'}}
+      - {{series: 'session_memory_server_total_bytes{{instance="a"}}', values: '16e9x30'}}
+      - {{series: 'session_memory_server_available_bytes{{instance="a"}}',
+         values: '8e9x4 1.5e9x4 8e9x30'}}
+      - {{series: 'sql_session_memory_server{{col="total_bytes",instance="b"}}', values: '16e9x30'}}
+      - {{series: 'sql_session_memory_server{{col="available_bytes",instance="b"}}',
+         values: '8e9x4 1.5e9x4 8e9x30'}}
+      - {{series: 'session_memory_events_last_timestamp_seconds{{kind="cancelled",instance="a"}}',
+         values: '_x4 300x30'}}
+      - {{series: 'sql_session_memory_events{{col="last_timestamp_seconds",kind="limited",instance="b"}}',
+         values: '_x4 300x30'}}
+      - {{series: 'session_memory_events_last_timestamp_seconds{{kind="context",instance="a"}}',
+         values: '300x30'}}
+      - {{series: 'session_memory_events_last_timestamp_seconds{{kind="restarted",instance="a"}}',
+         values: '_x4 300x90'}}
+      - {{series: 'sql_session_memory_events{{col="last_timestamp_seconds",kind="restarted",instance="b"}}',
+         values: '_x4 300x90'}}
     alert_rule_test:
       - {{eval_time: 14m, alertname: SessionMemoryLarge, exp_alerts: []}}
       - {{eval_time: 14m, alertname: SessionMemoryUnknown, exp_alerts: []}}
+      - {{eval_time: 4m, alertname: SessionMemoryServerLow, exp_alerts: []}}
+      - {{eval_time: 12m, alertname: SessionMemoryServerLow, exp_alerts: []}}
+      - {{eval_time: 3m, alertname: SessionMemoryRefused, exp_alerts: []}}
+      - {{eval_time: 20m, alertname: SessionMemoryRefused, exp_alerts: []}}
+      - {{eval_time: 3m, alertname: SessionMemoryRestarted, exp_alerts: []}}
+      - {{eval_time: 70m, alertname: SessionMemoryRestarted, exp_alerts: []}}
+      - eval_time: 7m
+        alertname: SessionMemoryServerLow
+        exp_alerts:
+          - exp_labels: {{severity: critical, instance: a}}
+            exp_annotations:
+              summary: >-
+                9.375% of the memory that the server on a can have is left
+              description: >-
+                SELECT pid, anon_bytes, largest_context FROM
+                pg_session_memory_history_sessions LIMIT 10 says who has it.
+          - exp_labels: {{severity: critical, instance: b}}
+            exp_annotations:
+              summary: >-
+                9.375% of the memory that the server on b can have is left
+              description: >-
+                SELECT pid, anon_bytes, largest_context FROM
+                pg_session_memory_history_sessions LIMIT 10 says who has it.
     promql_expr_test:
       - expr: count(ALERTS{{alertname="SessionMemoryLarge",alertstate="firing"}})
         eval_time: 16m
@@ -150,6 +192,16 @@ tests:
       - expr: count(ALERTS{{alertname="SessionMemoryUnknown",alertstate="firing"}})
         eval_time: 30m
         exp_samples: [{{value: 1}}]
+      - expr: sum by (instance, kind) (ALERTS{{alertname="SessionMemoryRefused",alertstate="firing"}})
+        eval_time: 7m
+        exp_samples:
+          - {{labels: '{{instance="a",kind="cancelled"}}', value: 1}}
+          - {{labels: '{{instance="b",kind="limited"}}', value: 1}}
+      - expr: count by (instance) (ALERTS{{alertname="SessionMemoryRestarted",alertstate="firing"}})
+        eval_time: 60m
+        exp_samples:
+          - {{labels: '{{instance="a"}}', value: 1}}
+          - {{labels: '{{instance="b"}}', value: 1}}
 """)
         status, output = promtool("test", "rules", file)
     ok("those that wait fire after their time, and not before", status == 0,
@@ -163,16 +215,20 @@ def labels_are_few(name, exporter):
     for sample, labels, _ in found:
         key = sample, labels.get("col")
         counts[key] = counts.get(key, 0) + 1
-    pools = {count for (sample, _), count in counts.items() if "pools" in sample}
-    equal(f"{name}: pools, at most 50", pools, {50})
-    others = {count for (sample, _), count in counts.items()
-              if "pools" not in sample}
-    equal(f"{name}: the rest, at most 10", others, {10})
+    for view, bound in (("pools", {50}), ("statements", {50}),
+                        ("largest", {10}), ("categories", {10}),
+                        ("server", {1})):
+        equal(f"{name}: {view}, at most {max(bound)}", {
+            count for (sample, _), count in counts.items()
+            if f"memory_{view}" in sample}, bound)
+    kinds = {labels["kind"] for sample, labels, _ in found
+             if "memory_events" in sample}
+    ok(f"{name}: kinds of events", kinds and kinds <= KINDS, kinds)
     keys = {key for _, labels, _ in found for key in labels} - {
         # the exporters' own: which server it is
         "server", "col", "database", "driver", "host", "sql_job", "user"}
     equal(f"{name}: no other labels", keys,
-          {"datname", "usename", "rank", "category"})
+          {"datname", "usename", "rank", "category", "kind"})
 
 
 def refusals():
@@ -270,11 +326,15 @@ def main():
               "'CREATE ROLE many%s LOGIN', n); END LOOP; END $$")
         crowd = [connect(f"user=many{n} application_name=app{n}")
                  for n in range(1, 61)]
+        for connection in crowd:
+            connection.cursor().execute(
+                "SELECT count(*) FROM (SELECT n FROM generate_series(1, 30000)"
+                " n ORDER BY md5(n::text) OFFSET 1) s")
         labels_are_few("postgres_exporter", exporter)
         with sql_exporter() as third:
             # One query after the other.
             wait_until(lambda: len({name for name, _, _ in samples(
-                third.get("/metrics"))}) == 3)
+                third.get("/metrics"))}) == 6)
             labels_are_few("sql_exporter", third)
         for connection in crowd:
             connection.close()
