@@ -54,6 +54,8 @@ OBJS = \
 	src/functions/observed_process.o \
 	src/functions/permission.o \
 	src/functions/process.o \
+	src/functions/report_text.o \
+	src/functions/report_tree.o \
 	src/functions/sample.o \
 	src/functions/server.o \
 	src/functions/sessions.o \
@@ -115,7 +117,7 @@ OBJS = \
 PG_CPPFLAGS = -I$(srcdir)/src
 PGFILEDESC = "pg_session_memory - memory of every session, from SQL"
 
-REGRESS = contexts columns comments sessions process permissions bad_input trim explain folded
+REGRESS = contexts columns comments sessions process permissions bad_input trim explain folded report
 TAP_TESTS = 1
 PROVE_TESTS = test/t/*.pl
 

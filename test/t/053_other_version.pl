@@ -42,6 +42,7 @@ my %arguments = (
 	pg_session_memory_trim => 'true',
 	pg_session_memory_trim_other => "$pid, 1000",
 	pg_session_memory_categories => $pid,
+	pg_session_memory_report_tree => "ARRAY[$pid]",
 	pg_session_memory_idents => "$pid, 20, true",
 	pg_session_memory_snapshot_paths => "pg_session_memory_snapshot($pid)",
 	pg_session_memory_sample => "$pid, '1 ms', 2");
