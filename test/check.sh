@@ -3,7 +3,7 @@
 # check.sh
 #	  Every test of the project, on private servers.
 #
-#	test/check.sh [build|style|regress|tap|clients|oom|stress]... [FILE.pl...]
+#	test/check.sh [build|style|regress|tap|clients|pictures|oom|stress]... [FILE.pl...]
 #
 # All parts without an argument; of the TAP files, those that are named:
 #
@@ -544,6 +544,16 @@ count_lines()
 }
 
 # ---------------------------------------------------------------------------
+# pictures: the HTML page, in a browser
+# ---------------------------------------------------------------------------
+
+check_pictures()
+{
+	heading "Pictures"
+	count_lines pictures "$PRIVATE_SOURCE/test/pictures/run"
+}
+
+# ---------------------------------------------------------------------------
 # oom: the kernel's OOM killer, in a control group
 # ---------------------------------------------------------------------------
 
@@ -582,6 +592,14 @@ packages_of()
 					cat
 				fi
 			;;
+		pictures)
+			"$PRIVATE_SOURCE/test/pictures/run" --packages |
+				if command -v npm >/dev/null; then
+					grep -v -x -e nodejs -e npm
+				else
+					cat
+				fi
+			;;
 		stress) echo python3 python3-psycopg2 ;;
 	esac
 }
@@ -592,7 +610,7 @@ main()
 
 	for part in "$@"; do
 		case $part in
-			build | style | regress | tap | clients | oom | stress) parts+=("$part") ;;
+			build | style | regress | tap | clients | pictures | oom | stress) parts+=("$part") ;;
 			*.pl)
 				if [[ ! -f $PRIVATE_SOURCE/test/t/${part##*/} ]]; then
 					unset -f private_at_exit
@@ -602,7 +620,7 @@ main()
 				;;
 			*)
 				unset -f private_at_exit
-				private_say "usage: $0 [build|style|regress|tap|clients|oom|stress]... [FILE.pl...]"
+				private_say "usage: $0 [build|style|regress|tap|clients|pictures|oom|stress]... [FILE.pl...]"
 				exit 2
 				;;
 		esac
@@ -610,7 +628,7 @@ main()
 	if [[ ${#tap_files[@]} -gt 0 && " ${parts[*]} " != *" tap "* ]]; then
 		parts+=(tap)
 	fi
-	[[ ${#parts[@]} -gt 0 ]] || parts=(build style regress tap clients oom stress)
+	[[ ${#parts[@]} -gt 0 ]] || parts=(build style regress tap clients pictures oom stress)
 
 	private_prepare
 	# All at once: whoever may not install them is told once.
