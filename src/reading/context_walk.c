@@ -8,8 +8,10 @@
  * near the root.  Below them a context is read once more when it is left: it
  * knows its sibling and its parent.  What it does not know is its parent's
  * category, which mostly is its own; where it is not, the walk has noted that
- * on the way down.  So no depth is too large, each context costs the same at
- * any depth, and no allocation is needed.
+ * on the way down.  So no depth is too large, each context takes the same
+ * instructions at any depth, and no allocation is needed.  What a walk waits
+ * for is memory, once the contexts are more than the processor's caches hold:
+ * in a flat tree of as many contexts as in a deep one (test/bench/deep.py).
  *
  * Another process goes on changing its tree while we read it, and parts of
  * what we have may be older than others.  So a context is believed only if
