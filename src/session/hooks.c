@@ -20,7 +20,12 @@
  * statements PG_FINALLY puts the level right, since a subtransaction may catch
  * the error and go on.  For the outermost one, which is every statement of a
  * busy server, that would take longer than all the rest; there the end of the
- * command sets the level to 0.  Hence two functions for each hook.
+ * command sets the level to 0.
+ *
+ * Hence several functions for a hook.  The hook itself is what the outermost
+ * statement of a simple command passes.  It calls nothing before PostgreSQL's
+ * own function that would have it keep its arguments; whatever else there is
+ * is in a function other_.
  *
  *-------------------------------------------------------------------------
  */
@@ -51,9 +56,10 @@ static void
 hook_post_parse_analyze(ParseState *pstate, Query *query,
 						PgsmJumbleState *jstate)
 {
-	session_watch_command();
 	if (previous_post_parse_analyze)
 		previous_post_parse_analyze(pstate, query, jstate);
+	process_limit_check_ceilings();
+	session_watch_command();
 }
 
 static inline PlannedStmt *
@@ -87,23 +93,37 @@ nested_planner(PGSM_PLANNER_PARAMETERS)
 	return plan;
 }
 
-static PlannedStmt *
-hook_planner(PGSM_PLANNER_PARAMETERS)
+static inline PlannedStmt *
+outermost_planner(PGSM_PLANNER_PARAMETERS)
 {
 	MemoryContext context = CurrentMemoryContext;
 	Size		before = context->mem_allocated;
 	PlannedStmt *plan;
 
-	if (hooks_nesting_level > 0)
-		return nested_planner(PGSM_PLANNER_ARGUMENTS);
-
-	statement_memory_begin_plan((int64) parse->queryId);
 	hooks_nesting_level = 1;
 	plan = call_planner(PGSM_PLANNER_ARGUMENTS);
 	hooks_nesting_level = 0;
 	statement_memory_end_plan((int64) context->mem_allocated -
 							  (int64) before);
 	return plan;
+}
+
+static pg_noinline PlannedStmt *
+other_planner(PGSM_PLANNER_PARAMETERS)
+{
+	if (hooks_nesting_level > 0)
+		return nested_planner(PGSM_PLANNER_ARGUMENTS);
+	statement_memory_plan_another((int64) parse->queryId);
+	return outermost_planner(PGSM_PLANNER_ARGUMENTS);
+}
+
+static PlannedStmt *
+hook_planner(PGSM_PLANNER_PARAMETERS)
+{
+	if (unlikely(hooks_nesting_level > 0 ||
+				 !statement_memory_plan_next((int64) parse->queryId)))
+		return other_planner(PGSM_PLANNER_ARGUMENTS);
+	return outermost_planner(PGSM_PLANNER_ARGUMENTS);
 }
 
 static inline void
@@ -130,20 +150,38 @@ nested_ExecutorRun(PGSM_EXECUTOR_RUN_PARAMETERS)
 	PG_END_TRY();
 }
 
-static void
-hook_ExecutorRun(PGSM_EXECUTOR_RUN_PARAMETERS)
+static inline void
+outermost_ExecutorRun(PGSM_EXECUTOR_RUN_PARAMETERS)
+{
+	hooks_nesting_level = 1;
+	call_ExecutorRun(PGSM_EXECUTOR_RUN_ARGUMENTS);
+	hooks_nesting_level = 0;
+	session_watch_command();
+}
+
+static pg_noinline void
+other_ExecutorRun(PGSM_EXECUTOR_RUN_PARAMETERS)
 {
 	if (hooks_nesting_level > 0)
 	{
 		nested_ExecutorRun(PGSM_EXECUTOR_RUN_ARGUMENTS);
 		return;
 	}
+	process_limit_check_ceilings();
+	statement_memory_run_another((int64) queryDesc->plannedstmt->queryId);
+	outermost_ExecutorRun(PGSM_EXECUTOR_RUN_ARGUMENTS);
+}
 
-	session_watch_command();
-	statement_memory_run((int64) queryDesc->plannedstmt->queryId);
-	hooks_nesting_level = 1;
-	call_ExecutorRun(PGSM_EXECUTOR_RUN_ARGUMENTS);
-	hooks_nesting_level = 0;
+static void
+hook_ExecutorRun(PGSM_EXECUTOR_RUN_PARAMETERS)
+{
+	int64		queryid = (int64) queryDesc->plannedstmt->queryId;
+
+	if (unlikely(hooks_nesting_level > 0 || process_limit_guarded ||
+				 !statement_memory_run_planned(queryid)))
+		other_ExecutorRun(PGSM_EXECUTOR_RUN_ARGUMENTS);
+	else
+		outermost_ExecutorRun(PGSM_EXECUTOR_RUN_ARGUMENTS);
 }
 
 static inline void
@@ -224,6 +262,7 @@ hook_ProcessUtility(PlannedStmt *pstmt, const char *queryString,
 	bool		runs_another = IsA(utility, ExecuteStmt) ||
 	IsA(utility, FetchStmt) || IsA(utility, ClosePortalStmt);
 
+	process_limit_check_ceilings();
 	session_watch_command();
 	if (is_transaction)
 	{

@@ -139,6 +139,8 @@ bool		process_limit_guarded = false;
 
 static ProcessLimit limit;
 
+bool		process_limit_was_set = false;
+
 static ErrorContextCallback error_callback;
 static MemoryContextCallback command_callback;
 static bool command_callback_hangs = false;
@@ -451,13 +453,13 @@ lift_at_exit(int code, Datum arg)
 }
 
 void
-process_limit_end_of_command(void)
+process_limit_end_of_command_limited(void)
 {
 	Oid			temporary;
 	Oid			toast;
 
 	process_limit_check_ceilings();
-	if (likely(limit.state == LIMIT_NONE) || limit.lifts_at_exit)
+	if (limit.state == LIMIT_NONE || limit.lifts_at_exit)
 		return;
 
 	/*
@@ -516,9 +518,9 @@ process_limit_keep(void)
 }
 
 void
-process_limit_commit(void)
+process_limit_commit_limited(void)
 {
-	if (likely(limit.state == LIMIT_NONE) ||
+	if (limit.state == LIMIT_NONE ||
 		!TransactionIdIsValid(GetTopTransactionIdIfAny()))
 		return;
 	lift_limit();
@@ -532,7 +534,7 @@ process_limit_finish_prepared(void)
 }
 
 void
-process_limit_abort(void)
+process_limit_abort_limited(void)
 {
 	lift_limit();
 	/* A parallel worker has no other moment. */
@@ -599,6 +601,7 @@ apply_settings(int kilobytes, int guard, double weight)
 	limit.base_bytes = limit.own_bytes;
 	if (limit.is_wanted)
 	{
+		process_limit_was_set = true;
 		limit_languages_watch(language_begins);
 		if (limit.base_bytes >= 0)
 			limit.base_bytes = Max(limit.base_bytes, data_bytes_now());

@@ -65,23 +65,45 @@ process_limit_check_ceilings(void)
 extern void process_limit_loosen(void);
 extern void process_limit_keep(void);
 
+/* Whether this process ever had a limit: most never pass the next three. */
+extern bool process_limit_was_set;
+
+extern void process_limit_end_of_command_limited(void);
+extern void process_limit_commit_limited(void);
+extern void process_limit_abort_limited(void);
+
 /*
  * A transaction has ended, and its command: sees to it that temporary tables
  * can be dropped when the session ends.  Callback of MessageContext; no error,
  * except FATAL from before_shmem_exit's table overflow.
  */
-extern void process_limit_end_of_command(void);
+static inline void
+process_limit_end_of_command(void)
+{
+	if (unlikely(process_limit_was_set))
+		process_limit_end_of_command_limited();
+}
 
 /*
  * A transaction is about to be committed or prepared: from here on nothing may
  * fail.  Transaction callback; no error.
  */
-extern void process_limit_commit(void);
+static inline void
+process_limit_commit(void)
+{
+	if (unlikely(process_limit_was_set))
+		process_limit_commit_limited();
+}
 
 /* COMMIT PREPARED or ROLLBACK PREPARED is about to run; no error. */
 extern void process_limit_finish_prepared(void);
 
 /* A transaction is being aborted.  Transaction callback; no error. */
-extern void process_limit_abort(void);
+static inline void
+process_limit_abort(void)
+{
+	if (unlikely(process_limit_was_set))
+		process_limit_abort_limited();
+}
 
 #endif							/* PGSM_PROCESS_LIMIT_H */

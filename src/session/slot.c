@@ -150,11 +150,14 @@ session_slot_read(int slot, int pid, TimestampTz start, SlotData *data)
 }
 
 uint64
-session_slot_my_requests(void)
+session_slot_open_request(void)
 {
+	uint64		requests;
+
 	if (unlikely(my_slot == NULL))
-		(void) session_slot_mine();
-	return pg_atomic_read_u64(&my_slot->requests);
+		return 0;
+	requests = pg_atomic_read_u64(&my_slot->requests);
+	return likely(requests == my_slot->data.trims_done) ? 0 : requests;
 }
 
 pg_atomic_uint64 *

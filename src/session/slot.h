@@ -106,7 +106,10 @@ extern bool session_slot_read(int slot, int pid, TimestampTz start,
  */
 extern pg_atomic_uint64 *session_slot_requests(int slot);
 
-/* How often this session was asked; 0 without shared memory. */
-extern uint64 session_slot_my_requests(void);
+/*
+ * The number of the last request for a trim of this session, if it was not
+ * answered yet; 0 where there is none.  Any context; no error.
+ */
+extern uint64 session_slot_open_request(void);
 
 #endif							/* PGSM_SESSION_SLOT_H */

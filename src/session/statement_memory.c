@@ -72,25 +72,9 @@
 /* Levels of nesting whose last plan is remembered. */
 #define PLAN_LEVELS		8
 
-typedef enum ExecutionState
-{
-	EXECUTION_NONE,
-	EXECUTION_ENDED,
-	EXECUTION_PLANS,
-	EXECUTION_RUNS
-} ExecutionState;
-
-/* A statement that is not nested. */
-typedef struct Execution
-{
-	ExecutionState state;
-	StatementMemory memory;
-	StatementMemory told;		/* what the table knows, if it is counted */
-	bool		is_of_command;	/* it did something in the current command */
-	bool		is_counted;		/* by the table */
-	bool		is_reported;	/* by a line in the log */
-	bool		is_limited;		/* it has failed at a limit */
-} Execution;
+/* Their names here, where nothing else is current. */
+#define current statement_memory_current
+#define previous statement_memory_previous
 
 /* The last plan at a level of nesting. */
 typedef struct NestedPlan
@@ -99,32 +83,30 @@ typedef struct NestedPlan
 	int64		bytes;			/* -1: none, or its executor has taken it */
 } NestedPlan;
 
-static const StatementMemory nothing_known = {
-	.queryid = 0,
-	.plan_bytes = -1,
-	.exec_bytes = -1,
-	.peak_bytes = -1,
-	.worker_bytes = 0,
-	.left_bytes = 0
-};
+TimestampTz statement_memory_looked_at = 0;
 
 static Execution executions[2] = {{.state = EXECUTION_NONE}};
-static Execution *current = &executions[0];
-static Execution *previous = &executions[1];
+Execution  *statement_memory_current = &executions[0];
+Execution  *statement_memory_previous = &executions[1];
 static NestedPlan nested_plans[PLAN_LEVELS];
-static TimestampTz looked_at = 0;
 static int	short_statements = 0;
 static bool has_aborted = false;	/* since the last end of a command */
 static int64 published_bytes = -1;	/* in the session's slot */
 static int64 published_peak_bytes = -1;
 static int64 worker_exec_bytes = 0; /* of this process, a parallel worker */
 
+/* What contexts had of it. */
+static inline int64
+context_bytes(const StatementMemory *memory)
+{
+	return Max(memory->plan_bytes, 0) + Max(memory->exec_bytes, 0);
+}
+
 /* What it took in this process. */
 static inline int64
 own_bytes(const StatementMemory *memory)
 {
-	return Max(Max(memory->plan_bytes, 0) + Max(memory->exec_bytes, 0),
-			   memory->peak_bytes);
+	return Max(context_bytes(memory), memory->peak_bytes);
 }
 
 /* What separates statements, apart from their semicolon. */
@@ -183,7 +165,7 @@ count_current(const char *text, int length, TimestampTz now)
 	StatementNews news;
 
 	if (!current->is_counted)
-		*told = nothing_known;
+		*told = statement_memory_nothing;
 	memset(&key, 0, sizeof(key));
 	key.userid = GetUserId();
 	key.dbid = MyDatabaseId;
@@ -230,6 +212,16 @@ sampled_peak(void)
 	return watched.statement_peak_bytes;
 }
 
+static pg_noinline void
+look_at_peak(void)
+{
+	int64		peak = high_water_mark_bytes();
+
+	if (unlikely(peak < 0))
+		peak = sampled_peak();
+	current->memory.peak_bytes = Max(current->memory.peak_bytes, peak);
+}
+
 /*
  * Looks at the peak, if the statement has taken long enough for it.  Returns
  * the time.
@@ -238,27 +230,35 @@ static inline TimestampTz
 look(void)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	TimestampTz since = Max(GetCurrentStatementStartTimestamp(), looked_at);
+	TimestampTz since = Max(GetCurrentStatementStartTimestamp(),
+							statement_memory_looked_at);
 
-	looked_at = now;
-	if (likely(now - since < LOOK_AFTER))
+	statement_memory_looked_at = now;
+	if (unlikely(now - since >= LOOK_AFTER))
+		look_at_peak();
+	else if (unlikely(++short_statements >= SHORT_STATEMENTS))
 	{
-		if (++short_statements >= SHORT_STATEMENTS)
-		{
-			short_statements = 0;
-			high_water_mark_check();
-		}
-	}
-	else
-	{
-		int64		peak = high_water_mark_bytes();
-
-		if (unlikely(peak < 0))
-			peak = sampled_peak();
-		current->memory.peak_bytes = Max(current->memory.peak_bytes, peak);
+		short_statements = 0;
+		high_water_mark_check();
 	}
 	current->memory.worker_bytes += statement_table_take_workers();
 	return now;
+}
+
+static pg_noinline void
+publish_other(const StatementMemory *memory)
+{
+	SlotData   *slot;
+
+	if (!pgsm_is_session())
+		return;
+	published_bytes = context_bytes(memory);
+	published_peak_bytes = memory->peak_bytes;
+	slot = session_slot_mine();
+	session_slot_begin();
+	slot->statement_bytes = published_bytes;
+	slot->statement_peak_bytes = published_peak_bytes;
+	session_slot_end();
 }
 
 /*
@@ -266,23 +266,11 @@ look(void)
  * they are other ones than those of the statement before.
  */
 static inline void
-publish(void)
+publish(const StatementMemory *memory)
 {
-	int64		bytes = Max(current->memory.plan_bytes, 0) +
-	Max(current->memory.exec_bytes, 0);
-	SlotData   *slot;
-
-	if (likely(published_bytes == bytes &&
-			   published_peak_bytes == current->memory.peak_bytes) ||
-		!pgsm_is_session())
-		return;
-	published_bytes = bytes;
-	published_peak_bytes = current->memory.peak_bytes;
-	slot = session_slot_mine();
-	session_slot_begin();
-	slot->statement_bytes = bytes;
-	slot->statement_peak_bytes = current->memory.peak_bytes;
-	session_slot_end();
+	if (unlikely(published_bytes != context_bytes(memory) ||
+				 published_peak_bytes != memory->peak_bytes))
+		publish_other(memory);
 }
 
 /*
@@ -292,8 +280,9 @@ publish(void)
  */
 static pg_noinline void
 tell_all(const char *text, int location, int length, MemoryContext executor,
-		 TimestampTz now, int64 bytes)
+		 TimestampTz now)
 {
+	int64		bytes = all_bytes(&current->memory);
 	int64		threshold = threshold_bytes(setting_statement_threshold);
 	bool		is_counted = current->is_counted || current->is_limited ||
 	bytes >= floor_bytes();
@@ -312,41 +301,33 @@ tell_all(const char *text, int location, int length, MemoryContext executor,
 	}
 }
 
-/* The same for most statements, which are not. */
-static inline void
+/* Whether the current statement may be one to be told of: most are not. */
+static inline bool
+is_to_be_told(const StatementMemory *memory)
+{
+	return all_bytes(memory) >= floor_bytes() || current->is_counted ||
+		current->is_limited || setting_statement_threshold >= 0;
+}
+
+static void
 tell(const char *text, int location, int length, MemoryContext executor,
 	 TimestampTz now)
 {
-	int64		bytes = all_bytes(&current->memory);
-
-	if (unlikely(bytes >= floor_bytes() || current->is_counted ||
-				 current->is_limited || setting_statement_threshold >= 0))
-		tell_all(text, location, length, executor, now, bytes);
+	if (is_to_be_told(&current->memory))
+		tell_all(text, location, length, executor, now);
 }
 
 /* Makes the current statement the previous one, and a new one current. */
-static inline void
+static void
 start_anew(int64 queryid, ExecutionState state)
 {
-	Execution  *before = current;
-
-	/* What workers of a session before this one in our slot had left. */
-	if (unlikely(before->state == EXECUTION_NONE))
-		(void) statement_table_take_workers();
+	if (unlikely(current->state == EXECUTION_NONE))
+		statement_table_forget_workers();
 
 	/* One that was only planned was no execution. */
-	if (likely(before->state != EXECUTION_PLANS))
-	{
-		current = previous;
-		previous = before;
-	}
-	current->state = state;
-	current->memory = nothing_known;
-	current->memory.queryid = queryid;
-	current->is_of_command = true;
-	current->is_counted = false;
-	current->is_reported = false;
-	current->is_limited = false;
+	if (likely(current->state != EXECUTION_PLANS))
+		statement_memory_swap();
+	statement_memory_start(queryid, state);
 }
 
 static void
@@ -365,29 +346,21 @@ is_off(void)
 }
 
 void
-statement_memory_begin_plan(int64 queryid)
+statement_memory_plan_another(int64 queryid)
 {
 	if (is_off())
 		return;
 
 	/* A rule makes several queries of one, which one command plans first. */
-	if (unlikely(current->state == EXECUTION_PLANS && current->is_of_command &&
-				 current->memory.queryid == queryid))
+	if (current->state == EXECUTION_PLANS && current->is_of_command &&
+		current->memory.queryid == queryid)
 		high_water_mark_begin();
 	else
 		begin(queryid, EXECUTION_PLANS);
 }
 
 void
-statement_memory_end_plan(int64 bytes)
-{
-	nested_plans[0].bytes = bytes;
-	if (current->state == EXECUTION_PLANS)
-		current->memory.plan_bytes = Max(current->memory.plan_bytes, 0) + bytes;
-}
-
-void
-statement_memory_run(int64 queryid)
+statement_memory_run_another(int64 queryid)
 {
 	if (is_off())
 		return;
@@ -421,7 +394,7 @@ statement_memory_end_utility(const char *text, int location, int length)
 	if (is_off() || current->state != EXECUTION_RUNS)
 		return;
 	now = look();
-	publish();
+	publish(&current->memory);
 	tell(text, location, length, NULL, now);
 	current->state = EXECUTION_ENDED;
 }
@@ -474,48 +447,55 @@ end_nested(QueryDesc *queryDesc, int level)
 	statement_table_add(&key, &news);
 }
 
+/* The executor is about to end in a parallel worker, or of a nested one. */
+static pg_noinline void
+end_other_executor(QueryDesc *queryDesc, int level)
+{
+	if (IsParallelWorker())
+		worker_exec_bytes =
+			Max(worker_exec_bytes,
+				(int64) MemoryContextMemAllocated(queryDesc->estate->es_query_cxt,
+												  true));
+	else if (setting_track_statements == TRACK_STATEMENTS_ALL)
+		end_nested(queryDesc, level);
+}
+
 void
 statement_memory_end_executor(QueryDesc *queryDesc, int level)
 {
 	PlannedStmt *stmt = queryDesc->plannedstmt;
+	StatementMemory *memory;
 	MemoryContext executor;
 	TimestampTz now;
 
-	if (queryDesc->estate == NULL ||
+	if (unlikely(queryDesc->estate == NULL) ||
 		setting_track_statements == TRACK_STATEMENTS_NONE)
 		return;
-	executor = queryDesc->estate->es_query_cxt;
-
-	if (unlikely(IsParallelWorker()))
+	if (level > 0 || unlikely(IsParallelWorker()))
 	{
-		worker_exec_bytes =
-			Max(worker_exec_bytes,
-				(int64) MemoryContextMemAllocated(executor, true));
-		return;
-	}
-	if (level > 0)
-	{
-		if (setting_track_statements == TRACK_STATEMENTS_ALL)
-			end_nested(queryDesc, level);
+		end_other_executor(queryDesc, level);
 		return;
 	}
 
 	/* A cursor that others ran after, or the library was loaded meanwhile. */
-	if (current->state != EXECUTION_RUNS ||
-		current->memory.queryid != (int64) stmt->queryId)
+	if (unlikely(current->state != EXECUTION_RUNS ||
+				 current->memory.queryid != (int64) stmt->queryId))
 		begin((int64) stmt->queryId, EXECUTION_RUNS);
 
-	current->is_of_command = true;
-	current->memory.exec_bytes = MemoryContextMemAllocated(executor, true);
+	memory = &current->memory;
+	executor = queryDesc->estate->es_query_cxt;
+	memory->exec_bytes = MemoryContextMemAllocated(executor, true);
 	now = look();
-	publish();
+	publish(memory);
 
 	/* What it releases now may be what the next one gets. */
-	if (current->memory.exec_bytes >= 1024 * 1024)
+	if (unlikely(memory->exec_bytes >= 1024 * 1024))
 		high_water_mark_forget();
 
-	tell(queryDesc->sourceText, stmt->stmt_location, stmt->stmt_len, executor,
-		 now);
+	if (unlikely(is_to_be_told(memory)))
+		tell_all(queryDesc->sourceText, stmt->stmt_location, stmt->stmt_len,
+				 executor, now);
+	current->is_of_command = true;
 	current->state = EXECUTION_ENDED;
 }
 
@@ -549,19 +529,19 @@ statement_memory_limited(void)
 	current->is_limited = true;
 }
 
-void
-statement_memory_end_of_command(bool left_is_known, int64 left_bytes)
+/* A command is over that has done more than execute a short statement. */
+static pg_noinline void
+complete_command(bool left_is_known, int64 left_bytes)
 {
 	static char text[STATEMENT_QUERY_BYTES];
 	bool		is_over = has_aborted;
 	TimestampTz now = 0;
 
-	hooks_nesting_level = 0;
 	has_aborted = false;
 	left_is_known = left_is_known && current->is_of_command;
 	current->is_of_command = false;
-	if (likely(current->state <= EXECUTION_ENDED && !left_is_known &&
-			   !current->is_limited))
+	if (current->state <= EXECUTION_ENDED && !left_is_known &&
+		!current->is_limited)
 		return;
 	if (is_off())
 		return;
@@ -569,7 +549,7 @@ statement_memory_end_of_command(bool left_is_known, int64 left_bytes)
 	if (current->state > EXECUTION_ENDED)
 	{
 		now = look();
-		publish();
+		publish(&current->memory);
 	}
 	if (left_is_known)
 	{
@@ -595,6 +575,17 @@ statement_memory_end_of_command(bool left_is_known, int64 left_bytes)
 		count_current(current->is_counted ? NULL : text, strlen(text),
 					  GetCurrentTimestamp());
 	}
+}
+
+void
+statement_memory_end_of_command(bool left_is_known, int64 left_bytes)
+{
+	hooks_nesting_level = 0;
+	if (likely(current->state == EXECUTION_ENDED && !left_is_known &&
+			   !current->is_limited && !has_aborted))
+		current->is_of_command = false;
+	else
+		complete_command(left_is_known, left_bytes);
 }
 
 void
@@ -624,6 +615,8 @@ statement_memory_last(StatementMemory *memory)
 int64
 statement_memory_plan_bytes_now(void)
 {
+	if (hooks_nesting_level == 0)
+		return current->memory.plan_bytes;
 	return nested_plans[Min(hooks_nesting_level, PLAN_LEVELS - 1)].bytes;
 }
 

@@ -11,6 +11,9 @@
 #include "datatype/timestamp.h"
 #include "executor/execdesc.h"
 
+#include "session/high_water_mark.h"
+#include "settings.h"
+
 /* What one execution took, in bytes; -1 where it is not known. */
 typedef struct StatementMemory
 {
@@ -24,21 +27,121 @@ typedef struct StatementMemory
 	bool		peak_is_sampled;	/* as the watcher saw it */
 } StatementMemory;
 
+/* What it goes through; statement_memory.c has a table. */
+typedef enum ExecutionState
+{
+	EXECUTION_NONE,
+	EXECUTION_ENDED,
+	EXECUTION_PLANS,
+	EXECUTION_RUNS
+} ExecutionState;
+
+/* A statement that is not nested. */
+typedef struct Execution
+{
+	ExecutionState state;
+	StatementMemory memory;
+	StatementMemory told;		/* what the table knows, if it is counted */
+	bool		is_of_command;	/* it did something in the current command */
+	bool		is_counted;		/* by the table */
+	bool		is_reported;	/* by a line in the log */
+	bool		is_limited;		/* it has failed at a limit */
+} Execution;
+
+/*
+ * The current one and the one before it: never NULL.  Changed in here and in
+ * statement_memory.c.
+ */
+extern Execution *statement_memory_current;
+extern Execution *statement_memory_previous;
+
+static const StatementMemory statement_memory_nothing = {
+	.queryid = 0,
+	.plan_bytes = -1,
+	.exec_bytes = -1,
+	.peak_bytes = -1,
+	.worker_bytes = 0,
+	.left_bytes = 0
+};
+
+static inline void
+statement_memory_swap(void)
+{
+	Execution  *before = statement_memory_current;
+
+	statement_memory_current = statement_memory_previous;
+	statement_memory_previous = before;
+}
+
+static inline void
+statement_memory_start(int64 queryid, ExecutionState state)
+{
+	Execution  *current = statement_memory_current;
+
+	current->state = state;
+	current->memory = statement_memory_nothing;
+	current->memory.queryid = queryid;
+	current->is_of_command = true;
+	current->is_counted = false;
+	current->is_reported = false;
+	current->is_limited = false;
+}
+
 /*
  * Called by the hooks, in this order: of a statement that is not nested the
  * planner, the executor's runs and its end; or of a utility command its begin
  * and its end.  Bytes are what the context that the planner runs in has grown
  * by.  No allocation, no error, but for what a LOG message may raise.
  */
-extern void statement_memory_begin_plan(int64 queryid);
-extern void statement_memory_end_plan(int64 bytes);
-extern void statement_memory_run(int64 queryid);
+extern void statement_memory_plan_another(int64 queryid);
+
+/* The same behind a statement that has ended: false if it is none. */
+static inline bool
+statement_memory_plan_next(int64 queryid)
+{
+	if (unlikely(statement_memory_current->state != EXECUTION_ENDED ||
+				 high_water_mark_is_stale ||
+				 setting_track_statements == TRACK_STATEMENTS_NONE))
+		return false;
+	statement_memory_swap();
+	statement_memory_start(queryid, EXECUTION_PLANS);
+	return true;
+}
+
+static inline void
+statement_memory_end_plan(int64 bytes)
+{
+	Execution  *current = statement_memory_current;
+
+	if (current->state == EXECUTION_PLANS)
+		current->memory.plan_bytes = Max(current->memory.plan_bytes, 0) + bytes;
+}
+
+extern void statement_memory_run_another(int64 queryid);
+
+/* What this command has just planned is run: false if it is another one. */
+static inline bool
+statement_memory_run_planned(int64 queryid)
+{
+	Execution  *current = statement_memory_current;
+
+	if (unlikely(current->state != EXECUTION_PLANS ||
+				 !current->is_of_command ||
+				 current->memory.queryid != queryid))
+		return false;
+	current->state = EXECUTION_RUNS;
+	return true;
+}
+
 extern void statement_memory_begin_utility(int64 queryid);
 extern void statement_memory_end_utility(const char *text, int location,
 										 int length);
 
 /* The planner of a nested statement. */
 extern void statement_memory_nested_plan(int64 queryid, int64 bytes);
+
+/* When a statement was last looked at, at its end mostly; 0: never. */
+extern TimestampTz statement_memory_looked_at;
 
 /* The executor is about to release what it has, of a nested one too. */
 extern void statement_memory_end_executor(QueryDesc *queryDesc, int level);

@@ -68,6 +68,10 @@ typedef struct StatementTable
 
 static StatementTable *table = NULL;
 static pg_atomic_uint64 *worker_bytes;	/* by process slot of the leader */
+
+/* This process's own, once it is known: until then one that stays 0. */
+static pg_atomic_uint64 no_workers;
+pg_atomic_uint64 *statement_table_my_workers = &no_workers;
 static int *buckets;			/* first entry of each, -1: none */
 static StatementEntry *entries;
 
@@ -322,22 +326,15 @@ statement_table_add_worker(int leader_slot, int64 bytes)
 		pg_atomic_fetch_add_u64(&worker_bytes[leader_slot], bytes);
 }
 
-int64
-statement_table_take_workers(void)
+void
+statement_table_forget_workers(void)
 {
-	static pg_atomic_uint64 *mine = NULL;
+	int			slot = pgsm_my_process_slot();
 
-	if (unlikely(mine == NULL))
-	{
-		int			slot = pgsm_my_process_slot();
-
-		if (table == NULL || slot < 0)
-			return 0;
-		mine = &worker_bytes[slot];
-	}
-	if (likely(pg_atomic_read_u64(mine) == 0))
-		return 0;
-	return (int64) pg_atomic_exchange_u64(mine, 0);
+	if (table == NULL || slot < 0)
+		return;
+	statement_table_my_workers = &worker_bytes[slot];
+	pg_atomic_write_u64(statement_table_my_workers, 0);
 }
 
 int64

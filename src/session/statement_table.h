@@ -100,9 +100,21 @@ extern void statement_table_reset(void);
 /*
  * Parallel workers' bytes: each adds its own to its leader's, by the number
  * of the leader's process slot; the leader takes what has come together.
+ * Before the first time it forgets what workers of a session before this one
+ * in its slot had left.
  */
 extern void statement_table_add_worker(int leader_slot, int64 bytes);
-extern int64 statement_table_take_workers(void);
+extern void statement_table_forget_workers(void);
+
+extern pg_atomic_uint64 *statement_table_my_workers;
+
+static inline int64
+statement_table_take_workers(void)
+{
+	if (likely(pg_atomic_read_u64(statement_table_my_workers) == 0))
+		return 0;
+	return (int64) pg_atomic_exchange_u64(statement_table_my_workers, 0);
+}
 
 /*
  * Anonymous memory that a process has from its birth: what the postmaster had

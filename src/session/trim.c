@@ -146,15 +146,6 @@ session_trim_request_own(void)
 	SetLatch(MyLatch);
 }
 
-bool
-session_trim_requested(uint64 *request)
-{
-	*request = session_slot_my_requests();
-	if (likely(*request == session_slot_mine()->trims_done))
-		*request = 0;
-	return *request != 0;
-}
-
 void
 session_trim_answer(uint64 request, const TrimResult *result)
 {

@@ -50,9 +50,6 @@ extern uint64 session_trim_request(int slot, int pid);
  */
 extern void session_trim_request_own(void);
 
-/* Whether somebody has asked this session; the number in request. */
-extern bool session_trim_requested(uint64 *request);
-
 /*
  * Answers all requests up to this one: publishes what the trim has given back
  * for those who wait.

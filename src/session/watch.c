@@ -68,7 +68,6 @@
 #include "utils/timeout.h"
 #include "utils/timestamp.h"
 
-#include "monotonic_clock.h"
 #include "pg_compat.h"
 #include "reading/process_memory.h"
 #include "reading/read_permission.h"
@@ -105,37 +104,47 @@ typedef struct QuietLook
 } QuietLook;
 
 /*
- * Where this session is; the head of this file has the states.  Times are
- * microseconds of monotonic_clock.h, but for over_statement_start.
+ * Where this session is; the head of this file has the states.
+ *
+ * Times are timestamps, which PostgreSQL and statement_memory.c have taken
+ * already: a clock of its own would cost each command 35 instructions more.
+ * The clock can be set back.  A time in the future counts as one long ago, so
+ * that nothing waits for it (see is_past).
  */
 typedef struct SessionWatch
 {
+	bool		begun;			/* what a process does once is done */
+	bool		is_session;
+
 	/* The running command, and the one that is over */
 	bool		end_awaited;	/* on_end hangs on MessageContext */
 	bool		cleanup_awaited;	/* on_cleanup hangs on
 									 * TopTransactionContext */
 	TimestampTz over_statement_start;	/* 0: no statement yet */
-	int64		over_at;
+	TimestampTz over_at;		/* its end, but for its commit */
 
 	/* Measurements */
 	bool		was_tracked;	/* something is published */
 	bool		measure_next;	/* whatever it costs: settings have changed */
 	bool		was_skipped;	/* the last command's end */
 	bool		was_in_block;	/* the last measurement */
-	int64		measured_at;
-	int64		quiet_wait;		/* while nothing changes */
+	TimestampTz measured_at;
+	int64		quiet_wait;		/* microseconds, while nothing changes */
 	QuietLook	quiet_look;		/* of the last measurement */
 	double		earned_microseconds;	/* below 0: owed */
-	int64		earned_at;		/* when that was worked out */
+	TimestampTz earned_at;		/* when that was worked out */
 	SessionStatus status;		/* what the client shall see */
 
 	/* The idle timeout, and what there is to do when it ends */
 	bool		timeout_registered;
 	volatile sig_atomic_t timeout_fired;
 	volatile sig_atomic_t idle_in_block;
-	int64		timeout_end;
+	TimestampTz timeout_end;
 	bool		has_worked;		/* since it last trimmed itself */
 	bool		context_is_left;	/* a catch-up leaves TopMemoryContext */
+
+	/* The running transaction is to be committed, and no statement began it */
+	bool		is_empty_transaction;
 
 	/* A trim that has begun before the commit and goes on after it */
 	bool		trim_begun;
@@ -149,13 +158,23 @@ static MemoryContextCallback on_end;
 static MemoryContextCallback on_cleanup;
 
 static void await_end_of_command(void);
-static void await_idle(void);
+static inline void await_idle(TimestampTz now);
+
+/*
+ * Whether it is now at least so many microseconds after a time, or before it,
+ * since the clock was set back.
+ */
+static inline bool
+is_past(TimestampTz time, int64 microseconds, TimestampTz now)
+{
+	return (uint64) (now - time) >= (uint64) microseconds;
+}
 
 /*
  * What shows the growth of caches, functions and statements: that which hangs
  * from these two contexts grows them, or becomes their first child.
  */
-static QuietLook
+static inline QuietLook
 look_now(void)
 {
 	QuietLook	look;
@@ -170,7 +189,7 @@ look_now(void)
 }
 
 /* Whether that has changed since the last measurement. */
-static bool
+static inline bool
 look_has_changed(void)
 {
 	QuietLook	look = look_now();
@@ -185,13 +204,13 @@ look_has_changed(void)
  * Whether max_overhead allows a measurement now.
  */
 static bool
-measurement_is_earned(int64 now)
+measurement_is_earned(TimestampTz now)
 {
 	if (setting_max_overhead >= 100.0)
 		return true;
 	watch.earned_microseconds =
 		Min(watch.earned_microseconds +
-			(now - watch.earned_at) * setting_max_overhead / 100.0,
+			Max(now - watch.earned_at, 0) * setting_max_overhead / 100.0,
 			SAVED_SECONDS * 1e6 * setting_max_overhead / 100.0);
 	watch.earned_at = now;
 	return watch.earned_microseconds >= 0;
@@ -201,12 +220,13 @@ measurement_is_earned(int64 now)
  * Measures and reports: between two commands, or in the middle of one
  * (in_command).
  */
-static void
+static pg_noinline void
 measure_and_report(bool in_command)
 {
 	static SessionMeasure measure;
 	SlotData   *slot = session_slot_mine();
 	int64		before = slot->retained_bytes;
+	TimestampTz now;
 	instr_time	start;
 	instr_time	took;
 
@@ -218,9 +238,10 @@ measure_and_report(bool in_command)
 
 	/* What is written to the log is not measuring: it is asked for. */
 	watch.earned_microseconds -= INSTR_TIME_GET_DOUBLE(took) * 1e6;
-	session_report(&measure, GetCurrentTimestamp());
+	now = GetCurrentTimestamp();
+	session_report(&measure, now);
 	watch.status = slot->status;
-	watch.measured_at = monotonic_microseconds();
+	watch.measured_at = now;
 
 	/* A session earns from its first measurement on. */
 	if (watch.earned_at == 0)
@@ -238,7 +259,7 @@ measure_and_report(bool in_command)
 }
 
 /* Tracking was switched off: what was published is not true any more. */
-static void
+static pg_noinline void
 forget_measurements(void)
 {
 	SlotData   *slot = session_slot_mine();
@@ -276,13 +297,15 @@ idle_timeout_handler(void)
 static bool
 idle_delay_is_over(void)
 {
+	TimestampTz now;
+
 	if (!watch.timeout_fired)
 		return false;
 	watch.timeout_fired = false;
-	if (monotonic_microseconds() - watch.over_at >=
-		setting_idle_delay * INT64CONST(1000))
+	now = GetCurrentTimestamp();
+	if (is_past(watch.over_at, setting_idle_delay * INT64CONST(1000), now))
 		return true;
-	await_idle();
+	await_idle(now);
 	return false;
 }
 
@@ -305,41 +328,52 @@ look_in_block(void)
 }
 
 /*
- * Has the session look again when it will have been idle for idle_delay.
+ * Whether the timeout that runs will do.  One that ends too early may go on
+ * outside of blocks; idle_delay may have become shorter.  One that should have
+ * ended was delayed by a clock that was set back.  PostgreSQL clears all
+ * timeouts after an error, so its word counts.
  */
-static void
-await_idle(void)
+static inline bool
+timeout_will_do(TimestampTz now, TimestampTz end, bool in_block)
 {
-	int64		now = monotonic_microseconds();
-	int64		end = watch.over_at + setting_idle_delay * INT64CONST(1000);
+	return watch.timeout_end <= end && watch.timeout_end >= now &&
+		!watch.idle_in_block && !in_block &&
+		get_timeout_active(IDLE_TIMEOUT);
+}
 
+static pg_noinline void
+start_timeout(TimestampTz now, TimestampTz end, bool in_block)
+{
 	if (!watch.timeout_registered)
 	{
 		RegisterTimeout(IDLE_TIMEOUT, idle_timeout_handler);
 		watch.timeout_registered = true;
 	}
-	watch.idle_in_block = IsTransactionBlock();
-	if (watch.idle_in_block)
+	watch.idle_in_block = in_block;
+	if (in_block)
 		session_interrupt_await(look_in_block);
-
-	/*
-	 * PostgreSQL clears all timeouts after an error, so its word counts.  One
-	 * that ends too early may go on outside of blocks; idle_delay may have
-	 * become shorter.  One that should have ended was delayed by a clock that
-	 * was set back.
-	 */
-	if (!watch.idle_in_block && get_timeout_active(IDLE_TIMEOUT) &&
-		watch.timeout_end <= end && watch.timeout_end >= now)
-		return;
 	watch.timeout_fired = false;
 	watch.timeout_end = end;
 	enable_timeout_after(IDLE_TIMEOUT, (int) Max((end - now) / 1000, 0) + 1);
 }
 
 /*
+ * Has the session look again when it will have been idle for idle_delay.
+ */
+static inline void
+await_idle(TimestampTz now)
+{
+	TimestampTz end = watch.over_at + setting_idle_delay * INT64CONST(1000);
+	bool		in_block = IsTransactionBlock();
+
+	if (unlikely(!timeout_will_do(now, end, in_block)))
+		start_timeout(now, end, in_block);
+}
+
+/*
  * Whether the command that is over is to be measured.
  */
-static bool
+static inline bool
 measurement_is_due(void)
 {
 	if (watch.measure_next || setting_max_overhead >= 100.0)
@@ -352,41 +386,25 @@ measurement_is_due(void)
 	if (watch.was_in_block && watch.status == SESSION_BLOATED &&
 		!IsTransactionBlock())
 		return true;
-	return (watch.over_at >= watch.measured_at + watch.quiet_wait ||
+	return (is_past(watch.measured_at, watch.quiet_wait, watch.over_at) ||
 			look_has_changed()) && measurement_is_earned(watch.over_at);
 }
 
 /*
- * Measures what the session retains, if that is due.  Returns whether it is
- * known what this command left, and how much that is.
+ * Measures what the session retains now that a command is over, and tells the
+ * statements what this one has left, where that is known.
  */
-static bool
-measure_end_of_command(int64 *left_bytes)
+static pg_noinline void
+measure_end_of_command(void)
 {
-	SlotData   *slot;
-	bool		left_is_known;
+	SlotData   *slot = session_slot_mine();
+	int64		before = slot->retained_bytes;
+	bool		left_is_known = slot->measured_at != 0 && !watch.was_skipped;
 
-	*left_bytes = 0;
-	if (!setting_track)
-	{
-		if (watch.was_tracked)
-			forget_measurements();
-		return false;
-	}
-
-	watch.was_tracked = true;
-	if (!measurement_is_due())
-	{
-		watch.was_skipped = true;
-		return false;
-	}
-
-	slot = session_slot_mine();
-	left_is_known = slot->measured_at != 0 && !watch.was_skipped;
-	*left_bytes = -slot->retained_bytes;
 	measure_and_report(false);
-	*left_bytes += slot->retained_bytes;
-	return left_is_known;
+	statement_memory_end_of_command(left_is_known,
+									left_is_known ?
+									slot->retained_bytes - before : 0);
 }
 
 /*
@@ -406,7 +424,7 @@ report_status(void)
 static void
 heed_trim_request(void)
 {
-	if (unlikely(session_trim_requested(&watch.trim_request)) &&
+	if (unlikely(session_slot_open_request() != 0) &&
 		!IsTransactionOrTransactionBlock())
 	{
 		catchupInterruptPending = true;
@@ -420,20 +438,35 @@ heed_trim_request(void)
 static void
 end_of_command(void *arg)
 {
-	int64		left_bytes;
-	bool		left_is_known;
-
 	watch.end_awaited = false;
 	watch.over_statement_start = GetCurrentStatementStartTimestamp();
 	watch.has_worked = true;
-	if (setting_track || setting_trim_when_idle)
-		watch.over_at = monotonic_microseconds();
-
+	if (likely(statement_memory_looked_at >= watch.over_statement_start))
+		watch.over_at = statement_memory_looked_at;
+	else if (setting_track || setting_trim_when_idle)
+		watch.over_at = GetCurrentTimestamp();
 	process_limit_end_of_command();
-	left_is_known = measure_end_of_command(&left_bytes);
-	statement_memory_end_of_command(left_is_known, left_bytes);
-	if (watch.was_skipped || setting_trim_when_idle)
-		await_idle();
+
+	if (likely(setting_track))
+	{
+		watch.was_tracked = true;
+		if (unlikely(measurement_is_due()))
+			measure_end_of_command();
+		else
+		{
+			watch.was_skipped = true;
+			statement_memory_end_of_command(false, 0);
+		}
+	}
+	else
+	{
+		if (watch.was_tracked)
+			forget_measurements();
+		statement_memory_end_of_command(false, 0);
+	}
+
+	if (likely(watch.was_skipped) || setting_trim_when_idle)
+		await_idle(watch.over_at);
 	heed_trim_request();
 	report_status();
 }
@@ -465,7 +498,7 @@ own_trim_is_due(bool *caches)
 /*
  * The empty transaction of an idle session is about to commit.
  */
-static void
+static pg_noinline void
 before_idle_commit(void)
 {
 	bool		caches = true;
@@ -476,7 +509,8 @@ before_idle_commit(void)
 	if (watch.context_is_left)
 		session_interrupt_prepare();
 
-	if (session_trim_requested(&watch.trim_request) ||
+	watch.trim_request = session_slot_open_request();
+	if (watch.trim_request != 0 ||
 		(idle && own_trim_is_due(&caches)))
 	{
 		session_trim_begin(caches, &watch.trim_result);
@@ -505,7 +539,7 @@ finish_trim(void *arg)
 	session_trim_finish(&watch.trim_result);
 }
 
-static void
+static pg_noinline void
 after_idle_commit(void)
 {
 	if (watch.context_is_left)
@@ -535,11 +569,9 @@ await_end_of_command(void)
 }
 
 void
-session_watch_command(void)
+session_watch_command_of_block(void)
 {
-	process_limit_check_ceilings();
-	if (watch.end_awaited || MessageContext == NULL ||
-		!IsTransactionBlock() || !pgsm_is_session())
+	if (watch.end_awaited || MessageContext == NULL || !pgsm_is_session())
 		return;
 	if (setting_track)
 		session_interrupt_prepare();
@@ -557,6 +589,21 @@ after_cleanup(void *arg)
 	await_end_of_command();
 }
 
+/*
+ * A block that has failed stays until the client ends it, and then there is no
+ * further event.
+ */
+static void
+await_end_of_block(void)
+{
+	if (MessageContext == NULL || watch.cleanup_awaited ||
+		TopTransactionContext == NULL)
+		return;
+	on_cleanup.func = after_cleanup;
+	MemoryContextRegisterResetCallback(TopTransactionContext, &on_cleanup);
+	watch.cleanup_awaited = true;
+}
+
 void
 session_watch_subtransaction(SubXactEvent event, SubTransactionId mine,
 							 SubTransactionId parent, void *arg)
@@ -566,93 +613,109 @@ session_watch_subtransaction(SubXactEvent event, SubTransactionId mine,
 		await_end_of_command();
 }
 
-void
-session_watch_transaction(XactEvent event, void *arg)
+/*
+ * The first transactions of this process: what it has to do once.
+ */
+static pg_noinline void
+begin_watch(XactEvent event)
 {
-	static bool permitted = false;
-	static bool has_limit = false;
-
-	if (unlikely(!permitted))
-	{
-		read_permission_grant_server();
-		permitted = true;
-	}
+	/* Only sessions watch themselves: in others the states stay at the first. */
+	watch.is_session = pgsm_is_session();
 
 	/* The end of a transaction: before that, settings may not be known. */
-	if (unlikely(!has_limit) && event != XACT_EVENT_PRE_COMMIT)
-		has_limit = process_limit_begin();
-
-	if (event == XACT_EVENT_PARALLEL_COMMIT ||
-		event == XACT_EVENT_PARALLEL_ABORT)
-		statement_memory_worker_ends();
-	else if (event == XACT_EVENT_ABORT)
-		statement_memory_abort();
-	if (event == XACT_EVENT_PRE_COMMIT || event == XACT_EVENT_PRE_PREPARE)
-		process_limit_commit();
-	else if (event == XACT_EVENT_ABORT || event == XACT_EVENT_PARALLEL_ABORT)
-		process_limit_abort();
-
-	/* Only sessions watch themselves. */
-	if (!pgsm_is_session())
+	if (event == XACT_EVENT_PRE_COMMIT)
 		return;
+	read_permission_grant_server();
+	watch.begun = process_limit_begin();
+}
 
+/*
+ * A session's transaction is over: the command may be, or the session has
+ * connected and can be asked from here on.
+ */
+static inline void
+transaction_is_over(void)
+{
+	if (likely(MessageContext != NULL))
+	{
+		await_end_of_command();
+		return;
+	}
+	session_slot_mine();
+	if (setting_track)
+		session_report_baseline();
+	watch.over_statement_start = GetCurrentStatementStartTimestamp();
+}
+
+/* What most transactions do not have. */
+static pg_noinline void
+other_transaction_event(XactEvent event)
+{
 	switch (event)
 	{
-		case XACT_EVENT_PRE_COMMIT:
-			if (unlikely(watch.over_statement_start ==
-						 GetCurrentStatementStartTimestamp()) &&
-				(watch.timeout_fired ||
-				 session_trim_requested(&watch.trim_request)))
-				before_idle_commit();
-			return;
-
-		case XACT_EVENT_COMMIT:
-			if (watch.over_statement_start ==
-				GetCurrentStatementStartTimestamp() &&
-				watch.over_statement_start != 0)
+		case XACT_EVENT_ABORT:
+			statement_memory_abort();
+			process_limit_abort();
+			if (watch.is_session)
 			{
-				after_idle_commit();
-				return;
+				watch.trim_begun = false;
+				watch.context_is_left = false;
+				transaction_is_over();
+				await_end_of_block();
 			}
 			break;
 
-		case XACT_EVENT_ABORT:
-			watch.trim_begun = false;
-			watch.context_is_left = false;
+		case XACT_EVENT_PRE_PREPARE:
+			process_limit_commit();
 			break;
 
 		case XACT_EVENT_PREPARE:
+			if (watch.is_session)
+				transaction_is_over();
 			break;
 
-		default:
-			return;
-	}
+		case XACT_EVENT_PARALLEL_COMMIT:
+			statement_memory_worker_ends();
+			break;
 
-	if (MessageContext == NULL)
+		case XACT_EVENT_PARALLEL_ABORT:
+			statement_memory_worker_ends();
+			process_limit_abort();
+			break;
+
+		case XACT_EVENT_PRE_COMMIT:
+		case XACT_EVENT_COMMIT:
+		case XACT_EVENT_PARALLEL_PRE_COMMIT:
+			break;
+	}
+}
+
+void
+session_watch_transaction(XactEvent event, void *arg)
+{
+	if (unlikely(!watch.begun))
+		begin_watch(event);
+
+	if (event == XACT_EVENT_PRE_COMMIT)
 	{
-		/* The transaction that connects: from here on we can be asked. */
-		session_slot_mine();
-		if (setting_track)
-			session_report_baseline();
-		watch.over_statement_start = GetCurrentStatementStartTimestamp();
+		process_limit_commit();
+		watch.is_empty_transaction =
+			unlikely(watch.over_statement_start ==
+					 GetCurrentStatementStartTimestamp()) &&
+			watch.over_statement_start != 0;
+		if (unlikely(watch.is_empty_transaction) &&
+			(watch.timeout_fired || session_slot_open_request() != 0))
+			before_idle_commit();
+	}
+	else if (event == XACT_EVENT_COMMIT)
+	{
+		if (unlikely(watch.is_empty_transaction))
+			after_idle_commit();
+		else if (watch.is_session)
+			transaction_is_over();
 	}
 	else
-	{
-		await_end_of_command();
-
-		/*
-		 * A block that has failed stays until the client ends it, and then
-		 * there is no further event.
-		 */
-		if (event == XACT_EVENT_ABORT && !watch.cleanup_awaited &&
-			TopTransactionContext != NULL)
-		{
-			on_cleanup.func = after_cleanup;
-			MemoryContextRegisterResetCallback(TopTransactionContext,
-											   &on_cleanup);
-			watch.cleanup_awaited = true;
-		}
-	}
+		other_transaction_event(event);
 }
 
 void

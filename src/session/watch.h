@@ -18,13 +18,20 @@ extern void session_watch_subtransaction(SubXactEvent event,
 										 SubTransactionId mine,
 										 SubTransactionId parent, void *arg);
 
+extern void session_watch_command_of_block(void);
+
 /*
  * A command runs.  In a transaction block its end is measured, and whatever
  * else is done at the end of a command; elsewhere the transaction's end sees
  * to that.  For hooks of the parser, executor and utility commands, as often
  * as they like.  May raise out-of-memory.
  */
-extern void session_watch_command(void);
+static inline void
+session_watch_command(void)
+{
+	if (unlikely(IsTransactionBlock()))
+		session_watch_command_of_block();
+}
 
 /* Thresholds have changed: the end of the next command is measured. */
 extern void session_watch_settings_changed(void);
