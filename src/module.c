@@ -364,7 +364,7 @@ define_settings(void)
 
 	DefineCustomIntVariable("pg_session_memory.guard_reserve",
 							"Sets how much of the server's memory the guard keeps free.",
-							"-1 keeps 5 per cent of what there is.",
+							"-1 keeps 5 per cent of what there is, but at least 128 MB or an eighth, and at most 4 GB.",
 							&setting_guard_reserve,
 							-1, -1, INT_MAX,
 							PGC_SIGHUP, GUC_UNIT_KB,
@@ -379,7 +379,7 @@ define_settings(void)
 							NULL, NULL, NULL);
 
 	DefineCustomIntVariable("pg_session_memory.server_limit",
-							"Sets how much memory all sessions together may have.",
+							"Sets how much memory all sessions and background workers together may have.",
 							"The guard keeps it as it keeps the server's memory. -1 sets none.",
 							&setting_server_limit,
 							-1, -1, INT_MAX,

@@ -45,6 +45,7 @@ expect(const char *name, const char *source, int64 total, int64 available,
 
 	server_memory_find(&sources, root);
 	(void) server_memory_read(&sources, &memory);
+	memory.oom_kills = server_memory_read_oom_kills(&sources);
 	found = server_memory_source_name(&sources, &memory);
 	if (strcmp(found, source) == 0 && memory.total_bytes == total &&
 		memory.available_bytes == available && memory.swap_bytes == swap &&

@@ -36,9 +36,6 @@
 #include "postgres.h"
 
 #include <signal.h>
-#ifdef __linux__
-#include <sys/sysinfo.h>
-#endif
 
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
@@ -66,10 +63,12 @@
 #define SWAP_INTERESTING	(16 * 1024 * 1024)
 
 /*
- * Where shared memory was touched, as much less is available: while it has
- * fallen by no more than this, it is not looked at.
+ * Where shared memory was touched, as much less is available: while that has
+ * fallen by no more than this, or this part of what was untouched, it is not
+ * looked at.
  */
 #define TOUCHED_INTERESTING	(8 * 1024 * 1024)
+#define TOUCHED_PART		32
 
 /* At the guard's log, growth beyond a ceiling by less is none that matters. */
 #define REFUSAL_BYTES		(1024 * 1024)
@@ -153,18 +152,6 @@ guarding_state_name(int state)
  * ----------------------------------------------------------------------------
  */
 
-static bool
-swap_is_used(void)
-{
-#ifdef __linux__
-	struct sysinfo info;
-
-	return sysinfo(&info) == 0 && info.totalswap > info.freeswap;
-#else
-	return false;
-#endif
-}
-
 /* Whether an autovacuum worker keeps transaction ids from wrapping around. */
 static bool
 prevents_wraparound(int pid)
@@ -181,6 +168,25 @@ is_idle(BackendState state)
 {
 	return state == STATE_IDLE || state == STATE_IDLEINTRANSACTION ||
 		state == STATE_IDLEINTRANSACTION_ABORTED;
+}
+
+/*
+ * Whether it is one that the guard looks at.  Those that keep the server alive
+ * hold little, and always the same.
+ */
+static bool
+is_of_interest(const FollowedProcess *followed)
+{
+	switch (followed->type)
+	{
+		case B_BACKEND:
+		case B_WAL_SENDER:
+		case B_AUTOVAC_WORKER:
+		case B_BG_WORKER:
+			return followed->pid != MyProcPid && followed->anon_bytes >= 0;
+		default:
+			return false;
+	}
 }
 
 static GuardedProcess *
@@ -234,8 +240,7 @@ gather_process(int slot, const FollowedProcess *followed, bool swap)
 			process->anon_bytes = memory.anon_bytes +
 				Max(memory.swap_bytes, 0);
 	}
-	if (is_session || is_worker)
-		guarding.sessions_bytes += process->anon_bytes;
+	guarding.sessions_bytes += process->anon_bytes;
 	guarding.slots[guarding.count++] = slot;
 }
 
@@ -272,7 +277,8 @@ static int64
 untouched_bytes(int64 available_bytes)
 {
 	if (guarding.untouched_available == 0 ||
-		guarding.untouched_available - available_bytes > TOUCHED_INTERESTING)
+		guarding.untouched_available - available_bytes >
+		Max(TOUCHED_INTERESTING, guarding.untouched_bytes / TOUCHED_PART))
 	{
 		guarding.untouched_bytes = shared_memory_untouched();
 		guarding.untouched_available = available_bytes;
@@ -288,7 +294,6 @@ static void
 gather(const ServerMemory *memory)
 {
 	GuardServer *server = &guarding.server;
-	bool		swap = swap_is_used();
 
 	server->total_bytes = memory->total_bytes;
 	server->available_bytes = Max(memory->available_bytes -
@@ -307,8 +312,8 @@ gather(const ServerMemory *memory)
 	{
 		const FollowedProcess *followed = processes_at(slot);
 
-		if (followed != NULL && followed->anon_bytes >= 0)
-			gather_process(slot, followed, swap);
+		if (followed != NULL && is_of_interest(followed))
+			gather_process(slot, followed, memory->swap_used_bytes > 0);
 	}
 	gather_units(guarding.guard.state != GUARD_QUIET ||
 				 server->server_limit_bytes >= 0);
@@ -340,31 +345,50 @@ may_tell(uint64 now)
 	return ++guarding.lines <= LINES_A_MINUTE;
 }
 
+/* Whether it is server_limit that is the nearer one. */
+static bool
+server_limit_is_near(void)
+{
+	const GuardServer *server = &guarding.server;
+
+	return server->server_limit_bytes >= 0 &&
+		server->server_limit_bytes - guarding.sessions_bytes <
+		server->available_bytes - server->reserve_bytes;
+}
+
 /*
- * "The server has 180 MB left of 4 GB", or what server_limit says of it, into
- * text.
+ * "the server has 180 MB left of 4 GB", or what server_limit says of it, into
+ * text; where it begins a sentence, with a capital letter.
  */
 #define STANDING_BYTES	160
 
 static const char *
-standing(char *text)
+standing(bool begins, char *text)
 {
 	const GuardServer *server = &guarding.server;
 	char		one[PRETTY_BYTES];
 	char		other[PRETTY_BYTES];
 
-	if (server->server_limit_bytes >= 0 &&
-		server->server_limit_bytes - guarding.sessions_bytes <
-		server->available_bytes - server->reserve_bytes)
+	if (server_limit_is_near())
 		snprintf(text, STANDING_BYTES,
-				 "Sessions hold %s, pg_session_memory.server_limit is %s",
+				 "%sessions hold %s, pg_session_memory.server_limit is %s",
+				 begins ? "S" : "s",
 				 pretty_bytes(guarding.sessions_bytes, one),
 				 pretty_bytes(server->server_limit_bytes, other));
 	else
-		snprintf(text, STANDING_BYTES, "The server has %s left of %s",
+		snprintf(text, STANDING_BYTES, "%she server has %s left of %s",
+				 begins ? "T" : "t",
 				 pretty_bytes(server->available_bytes, one),
 				 pretty_bytes(server->total_bytes, other));
 	return text;
+}
+
+/* What is passed when memory is short. */
+static int64
+border_bytes(void)
+{
+	return server_limit_is_near() ? guarding.server.server_limit_bytes :
+		guarding.server.reserve_bytes;
 }
 
 /* The three largest processes as words. */
@@ -402,19 +426,23 @@ static void
 tell_pressure(uint64 now)
 {
 	char		words[STANDING_BYTES];
-	char		reserve[PRETTY_BYTES];
+	char		reserve[96] = "";
+	char		bytes[PRETTY_BYTES];
 
 	guarding.pressure_began = now;
 	guarding.action_told = false;
 	guarding.pressure_told = may_tell(now);
 	if (!guarding.pressure_told)
 		return;
-	add_event_of_largest(EVENT_PRESSURE, guarding.server.reserve_bytes);
+	add_event_of_largest(EVENT_PRESSURE, border_bytes());
+	if (!server_limit_is_near())
+		snprintf(reserve, sizeof(reserve),
+				 ", pg_session_memory.guard_reserve is %s",
+				 pretty_bytes(guarding.server.reserve_bytes, bytes));
 	ereport(LOG,
 			(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-			 errmsg("memory of the server is short: %s, pg_session_memory.guard_reserve is %s",
-					standing(words),
-					pretty_bytes(guarding.server.reserve_bytes, reserve)),
+			 errmsg("memory of the server is short: %s%s",
+					standing(false, words), reserve),
 			 errdetail("Largest processes: %s.", largest_words()),
 			 setting_guard == GUARD_ON ? 0 :
 			 errhint("pg_session_memory.guard is \"log\": nothing is done about it.")));
@@ -428,10 +456,10 @@ tell_relieved(uint64 now)
 	if (!guarding.pressure_told)
 		return;
 	guarding.pressure_told = false;
-	add_event_of_largest(EVENT_RELIEVED, guarding.server.reserve_bytes);
+	add_event_of_largest(EVENT_RELIEVED, border_bytes());
 	ereport(LOG,
 			(errmsg("memory of the server is not short any more: %s",
-					standing(words)),
+					standing(false, words)),
 			 errdetail("It was short for %.1f s.",
 					   (double) (now - guarding.pressure_began) / 1000000)));
 }
@@ -466,29 +494,28 @@ tell_action(GuardActionKind kind, int slot, bool done)
 	processes_describe(&session, &who);
 	if (done)
 		processes_add_event(kind == GUARD_CANCEL ? EVENT_CANCELLED :
-							EVENT_TERMINATED, &session,
-							guarding.server.reserve_bytes);
+							EVENT_TERMINATED, &session, border_bytes());
 	if (kind == GUARD_CANCEL && done)
 		ereport(LOG,
 				(errmsg("pg_session_memory.guard cancels the statement of PID %d",
 						session.pid),
-				 errdetail("%s. %s.", standing(words), who.data)));
+				 errdetail("%s. %s.", standing(true, words), who.data)));
 	else if (kind == GUARD_CANCEL)
 		ereport(LOG,
 				(errmsg("pg_session_memory.guard would have cancelled the statement of PID %d",
 						session.pid),
-				 errdetail("%s. %s.", standing(words), who.data),
+				 errdetail("%s. %s.", standing(true, words), who.data),
 				 errhint("Set pg_session_memory.guard to \"on\" to have it done.")));
 	else if (done)
 		ereport(LOG,
 				(errmsg("pg_session_memory.guard terminates the session of PID %d",
 						session.pid),
-				 errdetail("%s. %s.", standing(words), who.data)));
+				 errdetail("%s. %s.", standing(true, words), who.data)));
 	else
 		ereport(LOG,
 				(errmsg("pg_session_memory.guard would have terminated the session of PID %d",
 						session.pid),
-				 errdetail("%s. %s.", standing(words), who.data),
+				 errdetail("%s. %s.", standing(true, words), who.data),
 				 errhint("Set pg_session_memory.guard to \"on\" to have it done.")));
 	pfree(who.data);
 }
@@ -527,7 +554,7 @@ tell_refusals(uint64 now)
 		ereport(LOG,
 				(errmsg("pg_session_memory.guard would have refused memory to PID %d beyond %s",
 						session.pid, pretty_bytes(decided, ceiling)),
-				 errdetail("%s. %s.", standing(words), who.data),
+				 errdetail("%s. %s.", standing(true, words), who.data),
 				 errhint("Set pg_session_memory.guard to \"on\" to have it done.")));
 		pfree(who.data);
 	}
@@ -561,14 +588,15 @@ set_ceilings(void)
 		GuardProcess *process = &guarding.processes[i];
 		int			slot = guarding.slots[i];
 		GuardedProcess *guarded = &guarding.guarded[slot];
-		int64		present;
 
-		if (!process->limited)
+		if (!process->limited ||
+			!is_worth_moving(ceiling_of(slot, guarded->pid,
+										guarded->backend_start), process))
 			continue;
-		present = ceiling_of(slot, guarded->pid, guarded->backend_start);
-		if (is_worth_moving(present, process) &&
-			!ceiling_set(slot, guarded->pid, guarded->backend_start,
-						 process->ceiling_bytes))
+
+		/* One that has just ended is no failure. */
+		if (!ceiling_set(slot, guarded->pid, guarded->backend_start,
+						 process->ceiling_bytes) && errno != ESRCH)
 			tell_failure(guarded->pid);
 	}
 }

@@ -269,6 +269,8 @@ add_groups(MemorySources *sources, bool unified, const char *mount_point,
 
 		if (strlen(mount_point) + strlen(below) < sizeof(group->directory))
 		{
+			int64		limit;
+
 			group->unified = unified;
 			strcpy(group->directory, mount_point);
 			strcat(group->directory, below);
@@ -279,8 +281,10 @@ add_groups(MemorySources *sources, bool unified, const char *mount_point,
 				strcpy(group->name, "/");
 			group->totals = !unified &&
 				group_number(sources, group, "memory.use_hierarchy") == 1;
-			if (group_number(sources, group, unified ? "memory.max" :
-							 "memory.limit_in_bytes") >= 0)
+			limit = group_number(sources, group, unified ? "memory.max" :
+								 "memory.limit_in_bytes");
+			group->limited = limit < NO_LIMIT;
+			if (limit >= 0)
 				sources->count++;
 		}
 		if (!inner)
@@ -485,12 +489,8 @@ read_group(const MemorySources *sources, int index, int64 swap_left,
 	return true;
 }
 
-/*
- * How many processes the OOM killer has ended in the server's own group, or
- * on the machine where there is no group that counts them.
- */
-static int64
-read_oom_kills(const MemorySources *sources)
+int64
+server_memory_read_oom_kills(const MemorySources *sources)
 {
 	char		text[FILE_BYTES];
 	int64		kills = -1;
@@ -526,6 +526,7 @@ server_memory_read(const MemorySources *sources, ServerMemory *memory)
 	memory->total_bytes = -1;
 	memory->available_bytes = -1;
 	memory->swap_bytes = -1;
+	memory->swap_used_bytes = 0;
 	memory->oom_kills = -1;
 	memory->source = -1;
 
@@ -535,6 +536,8 @@ server_memory_read(const MemorySources *sources, ServerMemory *memory)
 	available = number_of(text, "MemAvailable:");
 	swap_free = number_of(text, "SwapFree:");
 	swap_free = swap_free < 0 ? 0 : swap_free * 1024;
+	memory->swap_used_bytes =
+		Max(number_of(text, "SwapTotal:") * 1024 - swap_free, 0);
 	if (total >= 0 && available >= 0)
 	{
 		memory->total_bytes = total * 1024;
@@ -552,7 +555,8 @@ server_memory_read(const MemorySources *sources, ServerMemory *memory)
 	{
 		ServerMemory group;
 
-		if (read_group(sources, i, swap_left[i], &group) &&
+		if (sources->groups[i].limited &&
+			read_group(sources, i, swap_left[i], &group) &&
 			(memory->available_bytes < 0 ||
 			 group.available_bytes + group.swap_bytes <
 			 memory->available_bytes + memory->swap_bytes))
@@ -563,7 +567,6 @@ server_memory_read(const MemorySources *sources, ServerMemory *memory)
 			memory->source = i;
 		}
 	}
-	memory->oom_kills = read_oom_kills(sources);
 	return memory->available_bytes >= 0;
 }
 

@@ -23,6 +23,7 @@ typedef struct MemoryGroup
 {
 	bool		unified;		/* of version 2 */
 	bool		totals;			/* version 1: memory.stat sums its children */
+	bool		limited;		/* had a limit when it was found */
 	char		directory[SERVER_MEMORY_PATH];
 	char		name[SERVER_MEMORY_PATH];	/* as in /proc/PID/cgroup */
 } MemoryGroup;
@@ -42,7 +43,9 @@ typedef struct ServerMemory
 	int64		available_bytes;	/* what is free or can be made so */
 	int64		swap_bytes;		/* what could go to swap beyond that, or 0 */
 	int			source;			/* index of the group, -1 the machine */
-	int64		oom_kills;		/* processes that the OOM killer has ended */
+	int64		swap_used_bytes;	/* what is in the machine's swap, or 0 */
+	int64		oom_kills;		/* processes that the OOM killer has ended; by
+								 * server_memory_read_oom_kills */
 } ServerMemory;
 
 /*
@@ -56,10 +59,18 @@ extern void server_memory_find(MemorySources *sources, const char *root);
 /*
  * Reads how much there is: the smallest of what the machine and each group
  * have left.  Returns false, with all figures -1, where not even /proc/meminfo
- * can be read.  No allocation, no error.
+ * can be read.  A group that had no limit when it was found is not asked again.
+ * No allocation, no error.
  */
 extern bool server_memory_read(const MemorySources *sources,
 							   ServerMemory *memory);
+
+/*
+ * Reads how many processes the OOM killer has ended in the server's own group,
+ * or on the machine where no group counts them; -1: not known.  No allocation,
+ * no error.
+ */
+extern int64 server_memory_read_oom_kills(const MemorySources *sources);
 
 /* "machine", or the name of the group that has least left. */
 extern const char *server_memory_source_name(const MemorySources *sources,

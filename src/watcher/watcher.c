@@ -326,6 +326,25 @@ wait_for_memory(const ServerMemory *memory)
 			   LONGEST_WAIT);
 }
 
+/* Whether a sample is due now, and why. */
+static bool
+find_reason(bool is_short, bool fell, uint64 now, SampleReason *reason)
+{
+	uint64		passed = now - watcher.sampled_at;
+
+	if (watcher.sampled_at == 0)
+		*reason = SAMPLE_START;
+	else if (is_short && passed >= SHORTEST_SAMPLE)
+		*reason = SAMPLE_PRESSURE;
+	else if ((fell || watcher.sums.new_highest) && passed >= SHORTEST_SAMPLE)
+		*reason = SAMPLE_GROWTH;
+	else if (passed >= (uint64) setting_record_interval * 1000)
+		*reason = SAMPLE_INTERVAL;
+	else
+		return false;
+	return true;
+}
+
 /*
  * Looks at what is due, and returns for how long there is nothing to do, in
  * microseconds; 0: until the settings change.
@@ -338,6 +357,7 @@ do_round(void)
 	uint64		record = (uint64) setting_record_interval * 1000;
 	uint64		wait = LONGEST_WAIT;
 	uint64		guard_wait;
+	SampleReason reason;
 	ServerMemory memory;
 	bool		recording;
 	bool		is_short;
@@ -368,10 +388,10 @@ do_round(void)
 		memory.total_bytes / CHANGED_PART;
 
 	if (record != 0 && !watcher.recorder_tried)
+	{
+		memory.oom_kills = server_memory_read_oom_kills(&watcher.sources);
 		open_recorder(&memory);
-	if (memory.oom_kills > watcher.oom_kills && watcher.oom_kills >= 0)
-		watcher.no_sample_before = now + AFTER_OOM_KILL;
-	watcher.oom_kills = memory.oom_kills;
+	}
 	recording = record != 0 && watcher.recorder.file >= 0 &&
 		now >= watcher.no_sample_before;
 
@@ -392,17 +412,14 @@ do_round(void)
 		watcher.looked_at = now;
 	}
 
-	if (recording)
+	if (recording && find_reason(is_short, fell, now, &reason))
 	{
-		if (watcher.sampled_at == 0)
-			take_sample(SAMPLE_START, &memory, now);
-		else if (is_short && now - watcher.sampled_at >= SHORTEST_SAMPLE)
-			take_sample(SAMPLE_PRESSURE, &memory, now);
-		else if ((fell || watcher.sums.new_highest) &&
-				 now - watcher.sampled_at >= SHORTEST_SAMPLE)
-			take_sample(SAMPLE_GROWTH, &memory, now);
-		else if (now - watcher.sampled_at >= record)
-			take_sample(SAMPLE_INTERVAL, &memory, now);
+		memory.oom_kills = server_memory_read_oom_kills(&watcher.sources);
+		if (memory.oom_kills > watcher.oom_kills && watcher.oom_kills >= 0)
+			watcher.no_sample_before = now + AFTER_OOM_KILL;
+		else
+			take_sample(reason, &memory, now);
+		watcher.oom_kills = memory.oom_kills;
 	}
 
 	/* Until memory could be gone, or something is due. */
