@@ -548,7 +548,8 @@ server_memory_read(const MemorySources *sources, ServerMemory *memory)
 	/* Groups within others come first, and have no more than those. */
 	for (int i = sources->count - 1; i >= 0; i--)
 	{
-		swap_free = swap_left_of_group(sources, i, swap_free);
+		if (swap_free > 0)
+			swap_free = swap_left_of_group(sources, i, swap_free);
 		swap_left[i] = swap_free;
 	}
 	for (int i = 0; i < sources->count; i++)
