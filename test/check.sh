@@ -3,7 +3,7 @@
 # check.sh
 #	  Every test of the project, on private servers.
 #
-#	test/check.sh [build|style|regress|tap|clients|pictures|oom|stress]... [FILE.pl...]
+#	test/check.sh [build|style|regress|tap|clients|pictures|oom|vm|stress]... [FILE.pl...]
 #
 # All parts without an argument; of the TAP files, those that are named:
 #
@@ -564,6 +564,16 @@ check_oom()
 }
 
 # ---------------------------------------------------------------------------
+# vm: Yama, swap and cgroup v2, in a virtual machine
+# ---------------------------------------------------------------------------
+
+check_vm()
+{
+	heading "Virtual machine"
+	count_lines vm "$PRIVATE_SOURCE/test/vm.sh"
+}
+
+# ---------------------------------------------------------------------------
 # stress: a hundred sessions at once
 # ---------------------------------------------------------------------------
 
@@ -610,7 +620,7 @@ main()
 
 	for part in "$@"; do
 		case $part in
-			build | style | regress | tap | clients | pictures | oom | stress) parts+=("$part") ;;
+			build | style | regress | tap | clients | pictures | oom | vm | stress) parts+=("$part") ;;
 			*.pl)
 				if [[ ! -f $PRIVATE_SOURCE/test/t/${part##*/} ]]; then
 					unset -f private_at_exit
@@ -620,7 +630,7 @@ main()
 				;;
 			*)
 				unset -f private_at_exit
-				private_say "usage: $0 [build|style|regress|tap|clients|pictures|oom|stress]... [FILE.pl...]"
+				private_say "usage: $0 [build|style|regress|tap|clients|pictures|oom|vm|stress]... [FILE.pl...]"
 				exit 2
 				;;
 		esac
@@ -628,7 +638,7 @@ main()
 	if [[ ${#tap_files[@]} -gt 0 && " ${parts[*]} " != *" tap "* ]]; then
 		parts+=(tap)
 	fi
-	[[ ${#parts[@]} -gt 0 ]] || parts=(build style regress tap clients pictures oom stress)
+	[[ ${#parts[@]} -gt 0 ]] || parts=(build style regress tap clients pictures oom vm stress)
 
 	private_prepare
 	# All at once: whoever may not install them is told once.

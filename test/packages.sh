@@ -256,7 +256,7 @@ packages_of()
 {
 	echo build-essential debhelper fakeroot lintian autopkgtest \
 		postgresql postgresql-server-dev-all libipc-run-perl procps \
-		git rpm pgxnclient unzip python3-setuptools libjson-perl libsemver-perl
+		git rpm elfutils pgxnclient unzip python3-setuptools libjson-perl libsemver-perl
 }
 
 # Changes with everything that decides how a chroot comes out
