@@ -82,6 +82,7 @@ static const Kind kinds[] = {
 	{"prepared", IN_STEPS, 132 * 1024, 100 * MB, 500, -1, true},
 	{"growing", IN_STEPS, MB, 20 * MB, 1000, -1, true},
 	{"build", AT_ONCE, 0, 0, 1000, -1, true},
+	{"build again", AT_ONCE, 0, 0, 20, 20, true},
 	{"vacuum", AT_ONCE, 0, MB, 1000, -1, true},
 	{"parallel", IN_STEPS, 8 * MB, 0, 500, -1, true, OF_SESSION, 2},
 	{"keeper", IN_STEPS, 8 * MB, 0, 60000, -1, true},
@@ -640,7 +641,7 @@ set_up(Machine *m, int64 total, int64 reserve, int seconds, uint64 seed,
 #define HURTS	16				/* more than ceilings can prevent: somebody may
 								 * be cancelled, and some ordinary statements,
 								 * at most a tenth, fail */
-#define LIMITED 32				/* server_limit is half of all memory */
+#define LIMITED 32				/* server_limit is half of what can be had */
 
 typedef struct History
 {
@@ -677,6 +678,10 @@ static const History histories[] = {
 	"20 ordinary 1w, 2 build 65% @500"},
 	{"five builds in one tick", 4, 256, 12, HURTS,
 	"20 ordinary 1w, 5 build 65% @500"},
+	{"builds again and again", 1, 256, 12, HURTS,
+	"20 ordinary 1w, 6 build again 40% @500"},
+	{"small builds again and again", 1, 64, 12, HURTS,
+	"20 ordinary 1w, 12 build again 20% @500"},
 	{"a legal build", 4, 256, 8, CALM, "20 ordinary 1w, 1 build 50% @500!"},
 	{"a legal array", 0, 256, 8, CALM, "20 ordinary 1w, 1 array 40% @500!"},
 	{"a legal join", 0, 256, 8, CALM, "20 ordinary 1w, 1 join 45% @500!"},
@@ -700,7 +705,9 @@ static const History histories[] = {
 	{"three who hold", 0, 256, 20, 0, "20 ordinary 1w, 3 keeper 100%"},
 	{"idle hogs", 0, 1, 20, TRIMS | ACTS,
 	"20 ordinary 1w, 3 hog 25%, 1 elsewhere 50%"},
-	{"one with untouched memory comes back", 0, 256, 20, 0,
+	{"one comes back to its untouched memory", 1, 4, 50, ACTS,
+	"20 ordinary 1w, 1 trimmed 40% @45000!, 1 keeper 80% @40000"},
+	{"three come back to their untouched memory", 0, 256, 20, 0,
 	"20 ordinary 1w, 3 trimmed 20% @10000, 1 keeper 300%"},
 	{"a parallel hash", 0, 16, 20, HURTS, "20 ordinary 1w, 1 shared 300%"},
 	{"another program", 0, 4, 20, HURTS,
@@ -833,7 +840,6 @@ static void
 check_sum(const Machine *m, const GuardProcess *before, int64 left)
 {
 	int64		promised = 0;
-	int64		longest = 0;
 	int64		taken = 0;
 	int64		worst = 0;
 	int64		bound;
@@ -847,7 +853,6 @@ check_sum(const Machine *m, const GuardProcess *before, int64 left)
 
 		promised += Max(process->data_bytes - process->anon_bytes, 0) -
 			process->memory.rest_bytes;
-		longest = Max(longest, process->memory.rest_bytes - 8 * MB);
 		if (process->ceiling_bytes < 0)
 			continue;
 		if (process->own_limit_bytes >= 0)
@@ -856,7 +861,6 @@ check_sum(const Machine *m, const GuardProcess *before, int64 left)
 		taken += Min(may, grown);
 		worst = Max(worst, may - Min(may, grown));
 	}
-	promised += Min(longest, left / 2);
 
 	/*
 	 * A part of what is left may be given though all of it is promised; and to

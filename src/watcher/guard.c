@@ -24,9 +24,9 @@
  * most of the room to one that asks for much; and a single giant may ask for
  * half of what is left, again and again, but no request gets it all.  (Equal
  * parts for all who grow, however little, would refuse a join beside them
- * while most memory is free.)  When more is taken unexpectedly in one tick,
- * shares are smaller for some seconds.  A tick ends before a process can have
- * touched its share, so one that just grows gets the next in time.
+ * while most memory is free.)  If several do so in the same tick, as many are
+ * expected to for some seconds.  A tick ends before a process can have touched
+ * its share, so one that just grows gets the next in time.
  *
  * The level is that up to which all active processes and a newcomer can have
  * memory out of a pool.  The pool is three quarters of the reserve when the
@@ -35,9 +35,8 @@
  * don't notice.
  *
  * What was asked for long ago and not touched, as what malloc keeps after a
- * trim, may be touched without asking.  Little by little only the largest such
- * of all processes is counted as promised; who begins to touch it is expected
- * to go on.
+ * trim, is no longer counted as promised, little by little; who begins to
+ * touch it is expected to go on.
  *
  * A weight makes shares below 1 smaller, and moves the level.
  *
@@ -96,7 +95,7 @@
 #define MOST_AT_FIRST	(64 * MB)
 #define MOST_AT_REST	(8 * MB)
 
-/* Who touches memory of long ago will touch so many times that much. */
+/* Who touches memory of long ago will touch so many times as much. */
 #define TOUCH_GOES_ON	8
 
 /* Within these times, in microseconds, the past is forgotten. */
@@ -129,9 +128,8 @@ typedef struct Sums
 {
 	int64		held;			/* anonymous and dynamic shared memory */
 	int64		promised;		/* asked for, and about to be touched */
-	int64		rest;			/* asked for long ago: largest of a process */
-	int64		unexpected;		/* growth since the last tick, of data ... */
-	int64		touched;		/* ... and of memory below ceilings */
+	int64		touched;		/* below ceilings, since the last tick */
+	int			surprises;		/* processes that grew much unexpectedly */
 	int			active;
 } Sums;
 
@@ -175,9 +173,13 @@ guard_default_reserve(int64 total_bytes)
  * ----------------------------------------------------------------------------
  */
 
-/* Returns what a process is about to touch. */
+/*
+ * Returns what a process is about to touch.  much is what it takes to be a
+ * surprise.
+ */
 static int64
-observe_process(GuardProcess *process, uint64 passed, Sums *sums)
+observe_process(GuardProcess *process, double much, uint64 passed,
+				Sums *sums)
 {
 	GuardMemory *memory = &process->memory;
 	int64		data = bounded(process->data_bytes);
@@ -202,8 +204,8 @@ observe_process(GuardProcess *process, uint64 passed, Sums *sums)
 	memory->data_bytes = data;
 	memory->anon_bytes = anon;
 
-	sums->unexpected = plus(sums->unexpected,
-							Max(grown - memory->expected_bytes, 0));
+	if (grown - memory->expected_bytes > much)
+		sums->surprises++;
 	memory->expected_bytes = Max(grown, (int64) (memory->expected_bytes *
 												 fade(passed, FORGET_GROWTH)));
 	if (process->own_limit_bytes >= 0)
@@ -219,7 +221,6 @@ observe_process(GuardProcess *process, uint64 passed, Sums *sums)
 
 	sums->held = plus(sums->held, anon + bounded(process->shared_bytes));
 	sums->promised = plus(sums->promised, untouched - rest);
-	sums->rest = Max(sums->rest, rest - MOST_AT_REST);
 	if (process->limited && process->weight > 0)
 		sums->touched = plus(sums->touched, touched);
 	if (!process->idle)
@@ -234,13 +235,17 @@ observe(Guard *guard, const GuardServer *server, GuardProcess *processes,
 	uint64		passed = guard->ticked_at == 0 ? 0 : now - guard->ticked_at;
 	int64		available = bounded(server->available_bytes);
 
+	/* Small shares are no measure of what is much. */
+	double		much = Max(guard->share / 16,
+						   (double) Max(server->total_bytes / 160, MB));
+
 	memset(sums, 0, sizeof(Sums));
 	for (int i = 0; i < count; i++)
 		processes[i].memory.unit_bytes = 0;
 	for (int i = 0; i < count; i++)
 	{
 		GuardProcess *process = &processes[i];
-		int64		promised = observe_process(process, passed, sums);
+		int64		promised = observe_process(process, much, passed, sums);
 		GuardMemory *leader;
 
 		if (process->unit < 0 || process->unit >= count)
@@ -251,11 +256,8 @@ observe(Guard *guard, const GuardServer *server, GuardProcess *processes,
 								  bounded(process->shared_bytes));
 	}
 
-	/* When shares are small, they are no measure of what is much. */
-	guard->surprises =
-		Max(sums->unexpected / Max(guard->share,
-								   Max(server->total_bytes / 20, MB)),
-			guard->surprises * fade(passed, FORGET_SURPRISE));
+	guard->surprises = Max(sums->surprises, guard->surprises *
+						   fade(passed, FORGET_SURPRISE));
 	if (passed > 0 && server->available_bytes >= 0)
 	{
 		double		part = 1.0 - fade(passed, FORGET_RATE);
@@ -283,8 +285,8 @@ find_supply(Supply *supply, int64 left, int64 reserve, int64 usual,
 
 	supply->left = left;
 	supply->reserve = reserve;
-	supply->promised = plus(sums->promised, Min(sums->rest, Max(left, 0) / 2));
-	less = left - supply->promised;
+	supply->promised = sums->promised;
+	less = left - sums->promised;
 	supply->room = less - reserve;
 
 	/* Not all that is promised is touched at once: some is for all. */

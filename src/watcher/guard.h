@@ -98,8 +98,8 @@ typedef struct Guard
 	bool		awaits;			/* its effect */
 	int64		available_bytes;	/* at the last tick */
 	double		share;			/* that each could have at the last tick */
-	double		surprises;		/* shares that were taken unexpectedly in one
-								 * tick, of late */
+	double		surprises;		/* processes that took much unexpectedly in
+								 * one tick, of late */
 	double		touching;		/* by processes with a ceiling, of late, in
 								 * bytes a microsecond */
 	double		losing;			/* to anything else, likewise */
