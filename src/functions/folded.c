@@ -24,6 +24,7 @@
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "utils/lsyscache.h"	/* get_database_name from 19 on */
 #include "utils/memutils.h"
 #include "utils/tuplestore.h"
 
