@@ -79,7 +79,7 @@ memory_group_runaway()
 	started=$(private_psql -A -t -c 'SELECT clock_timestamp()')
 	private_run psql -X -q -A -t -U app -c 'SELECT pg_backend_pid()' \
 		-c "/* takes all */ SELECT array_length(array_agg(repeat(md5(i::text), 10)), 1)
-		FROM generate_series(1, 100000000) AS i" \
+		FROM (SELECT generate_series(1, 100000000) AS i) AS s" \
 		>"$output" 2>/dev/null || true
 	for ((try = 0; try < 1800; try++)); do
 		[[ $(private_run psql -X -A -t -c \
