@@ -47,8 +47,14 @@ sub init
 			@initdb, $node->pg_version >= 18 ? '--no-data-checksums' : ()
 		]);
 	$node->append_conf('postgresql.conf',
-		"shared_preload_libraries = 'pg_session_memory'\nautovacuum = off\n");
+		"shared_preload_libraries = 'pg_session_memory'\nautovacuum = off\n"
+		  . "compute_query_id = on\n"
+		  . "pg_session_memory.record_interval = '100ms'\n");
 }
+
+# Takes some 20 MB.
+my $large = "SELECT array_length(array_agg(md5(i::text)), 1)
+	FROM generate_series(1, 200000) AS i";
 
 init($old);
 init($new);
@@ -60,13 +66,36 @@ CREATE EXTENSION pg_session_memory SCHEMA memory;
 CREATE ROLE app;
 GRANT EXECUTE ON FUNCTION memory.pg_session_memory_reset_events() TO app;
 REVOKE SELECT ON memory.pg_session_memory_events FROM PUBLIC;
+ALTER ROLE app LOGIN;
 ALTER ROLE app SET pg_session_memory.session_threshold = '5MB';
+ALTER ROLE app SET pg_session_memory.process_limit = '200MB';
+ALTER DATABASE postgres SET pg_session_memory.process_limit = '300MB';
 CREATE TABLE kept AS SELECT memory.pg_session_memory_snapshot() AS snapshot;
 CREATE TABLE history AS
 	SELECT s AS row FROM memory.pg_session_memory s
 	WHERE pid = pg_backend_pid();
 CREATE VIEW big AS SELECT * FROM memory.pg_session_memory
 	WHERE context_bytes > 0;
+CREATE VIEW worst AS SELECT queryid, max_exec_bytes, query
+	FROM memory.pg_session_memory_statements WHERE max_exec_bytes > 10000000;
+CREATE VIEW night AS SELECT h.at, h.anon_bytes, s.pid, s.context_bytes
+	FROM memory.pg_session_memory_history h
+	JOIN memory.pg_session_memory_history_sessions s USING (at);
+CREATE VIEW server AS SELECT available_bytes
+	FROM memory.pg_session_memory_server;
+) . "$large;");
+my $recorded = 'SELECT count(*) > 0 FROM night
+	WHERE anon_bytes > 0 AND context_bytes > 0';
+ok($old->poll_query_until('postgres', $recorded),
+	'there is a history before the upgrade');
+$old->safe_psql(
+	'postgres', q(
+CREATE TABLE statements AS
+	SELECT s AS row FROM memory.pg_session_memory_statements s;
+CREATE TABLE samples AS SELECT h AS row
+	FROM memory.pg_session_memory_history h;
+CREATE TABLE sessions AS SELECT s AS row
+	FROM memory.pg_session_memory_history_sessions s;
 ));
 my $columns_query = q(
 	SELECT table_name, string_agg(column_name || ' ' || data_type, ', '
@@ -127,8 +156,32 @@ is( $new->safe_psql(
 is( $new->safe_psql(
 		'postgres', "SELECT setconfig FROM pg_db_role_setting
 			WHERE setrole = 'app'::regrole"),
-	'{pg_session_memory.session_threshold=5MB}',
-	"a role's thresholds are there");
+	'{pg_session_memory.session_threshold=5MB,pg_session_memory.process_limit=200MB}',
+	"a role's settings are there");
+my $limit = 'SELECT limit_bytes FROM memory.pg_session_memory
+	WHERE pid = pg_backend_pid()';
+$new->safe_psql('postgres', 'GRANT USAGE ON SCHEMA memory TO app');
+is( $new->safe_psql('postgres', $limit, extra_params => [ '-U', 'app' ]),
+	200 * 1024 * 1024,
+	"a role's limit holds");
+is($new->safe_psql('postgres', $limit),
+	300 * 1024 * 1024, "a database's limit holds");
+
+# What was kept in tables is there; statements and the history begin anew.
+is( $new->safe_psql(
+		'postgres', "
+SELECT count(*) = 1 FROM statements WHERE (row).max_exec_bytes > 10000000
+	AND (row).query LIKE 'SELECT array_length(%';
+SELECT count(*) > 0 FROM samples WHERE (row).anon_bytes > 0;
+SELECT count(*) > 0 FROM sessions WHERE (row).context_bytes > 0;
+SELECT count(*) FROM worst;
+$large;
+SELECT query LIKE 'SELECT array_length(%' FROM worst;
+SELECT available_bytes > 0 FROM server;
+SELECT count(*) > 0 FROM memory.pg_session_memory_environment()"),
+	"t\nt\nt\n0\n200000\nt\nt\nt",
+	'statements, the server and its environment');
+ok($new->poll_query_until('postgres', $recorded), 'a history, too');
 
 # All that belongs to the extension goes with it.
 is( $new->safe_psql(
