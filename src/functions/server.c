@@ -112,7 +112,7 @@ pg_session_memory_get_server(PG_FUNCTION_ARGS)
 	values[4] = Int32GetDatum(sessions);
 	values[5] = Int32GetDatum(active);
 	values[6] = Int64GetDatum(anon_bytes);
-	nulls[6] = memory.available_bytes < 0;
+	nulls[6] = anon_bytes == 0; /* each process has some */
 	values[7] = Int64GetDatum(((PGShmemHeader *) UsedShmemSegAddr)->totalsize);
 	nulls[7] = UsedShmemSegAddr == NULL;
 	values[8] = Int64GetDatum(shared_memory_untouched());

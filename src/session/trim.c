@@ -103,7 +103,10 @@ session_trim_finish(TrimResult *result)
 	slot->trimmed_bytes += result->released_bytes;
 	session_slot_end();
 
-	if (result->released_bytes > 0 || result->anon_bytes_after < 0)
+	if (result->anon_bytes_after < 0)
+		event_ring_add(EVENT_TRIMMED, NULL, -1, -1,
+					   result->context_bytes_after);
+	else if (result->released_bytes > 0)
 		event_ring_add(EVENT_TRIMMED, NULL, result->released_bytes, -1,
 					   result->context_bytes_after);
 	ereport(DEBUG1,

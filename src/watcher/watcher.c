@@ -167,7 +167,10 @@ take_sample(SampleReason reason, const ServerMemory *memory, uint64 now)
 	sample.oom_kills = memory->oom_kills;
 	sample.sessions = watcher.sums.sessions;
 	sample.active = watcher.sums.active;
-	sample.anon_bytes = watcher.sums.anon_bytes;
+
+	/* Each process has some: 0 is that none could be read. */
+	sample.anon_bytes = watcher.sums.anon_bytes > 0 ?
+		watcher.sums.anon_bytes : -1;
 	processes_record(now, &sample);
 	watcher.sums.new_highest = false;
 	watcher.sampled_at = now;

@@ -214,6 +214,9 @@ outcome('COMMIT;');
 is(limit(), 250, 'until the end of the transaction');
 outcome('BEGIN; SET pg_session_memory.process_limit = -1; ROLLBACK;');
 is(limit(), 250, 'no limit in a transaction that is rolled back');
+outcome("SET pg_session_memory.process_limit = '75MB';");
+outcome('BEGIN; RESET pg_session_memory.process_limit; ROLLBACK;');
+is(limit(), 75, 'RESET in a transaction that is rolled back');
 my ($output) = outcome(
 	"SET pg_session_memory.process_limit = '80MB'; $bomb;");
 is(limit(), 80, 'set and passed in one message');
