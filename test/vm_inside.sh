@@ -372,11 +372,6 @@ test_group()
 	mkdir "$inner"
 	echo 600M >"$outer/memory.max"
 	echo 100M >"$outer/memory.swap.max"
-	private_start grouped autovacuum=off shared_buffers=64MB \
-		shared_preload_libraries=pg_session_memory
-	private_psql -c 'CREATE EXTENSION pg_session_memory'
-	# It was started outside, so that what it has read is not the group's.
-	private_stop grouped
 	(
 		echo "$BASHPID" >"$inner/cgroup.procs"
 		private_start grouped autovacuum=off shared_buffers=64MB \
