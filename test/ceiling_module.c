@@ -125,8 +125,9 @@ ceiling_hold(PG_FUNCTION_ARGS)
 }
 
 /*
- * (bytes bigint): until it is cancelled, gives each process at random what it
- * has, a little more, or so much more.
+ * (bytes bigint): until it is cancelled, gives each process at random so much
+ * more than it has, and now and then what it has, or a little more: if that came
+ * more often, no statement would get anywhere.
  */
 Datum
 ceiling_jump(PG_FUNCTION_ARGS)
@@ -146,7 +147,7 @@ ceiling_jump(PG_FUNCTION_ARGS)
 				continue;
 			bytes = data_bytes_of(process.pid);
 			random = random * 1103515245 + 12345;
-			switch ((random >> 16) % 4)
+			switch ((random >> 16) % 16)
 			{
 				case 0:
 					break;

@@ -22,7 +22,7 @@
 # --ceilings lets the guard's ceilings do it: there is no process_limit, but a
 # module of the tests (ceiling_module.c) moves the ceiling of each session every
 # 10 ms, at random, between what the session has and as many kB more: by default
-# 64 MB.
+# 64 MB, and 8 MB.
 #
 # Variables, as for core-regress.sh: PGSM_POSTGRES_SOURCE, PGSM_ASSERT_SERVER,
 # PG_MAJOR, KEEP, TMPDIR.
@@ -227,7 +227,9 @@ run_limit()
 	else
 		heading "Every session has $kilobytes kB"
 	fi
-	limit_server "$name" "$kilobytes" log_error_verbosity=verbose "$@"
+	# An isolation test whose statement has failed may wait for itself.
+	limit_server "$name" "$kilobytes" log_error_verbosity=verbose \
+		idle_in_transaction_session_timeout=60s "$@"
 	# for every role, so that the postmaster goes on telling of crashes
 	[[ $((step % 2)) -eq 0 ]] ||
 		private_psql -c 'ALTER ROLE ALL SET log_min_messages = panic'
@@ -297,7 +299,7 @@ main()
 		private_install
 		build_jumper
 		make_launcher '-c pg_session_memory.guard_weight=0' 30
-		[[ ${#limits[@]} -gt 0 ]] || limits=(65536)
+		[[ ${#limits[@]} -gt 0 ]] || limits=(65536 8192)
 	else
 		private_install
 		make_launcher '-c pg_session_memory.process_limit=-1' 1

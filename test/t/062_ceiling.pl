@@ -318,10 +318,12 @@ foreach my $end ('COMMIT', 'ROLLBACK')
 		"BEGIN; INSERT INTO kept SELECT i FROM generate_series(1, 1000) i;\n"
 		  . join('', map { "CREATE TABLE p_$_ (a int);\n" } 1 .. 100)
 		  . "PREPARE TRANSACTION 'prepared'");
+	# Another session, which has read no such file yet.
+	new_session('ordinary');
 	hold('NULL');
 	(undef, $error) = outcome("$end PREPARED 'prepared';");
 	is($error, '', "$end PREPARED");
-	is($session->query_safe(
+	is($observer->query_safe(
 			"SELECT count(*) FROM pg_class WHERE relname LIKE 'p\\_%'"),
 		$end eq 'COMMIT' ? 100 : 0,
 		'did it');
@@ -331,6 +333,8 @@ foreach my $end ('COMMIT', 'ROLLBACK')
 }
 
 # Its temporary tables are dropped at its end.
+$session->query_safe(
+	join '', map { "CREATE TEMP TABLE t_$_ (a text PRIMARY KEY);\n" } 1 .. 30);
 hold('NULL');
 $offset = log_end($node);
 $session->quit;
