@@ -63,12 +63,14 @@
 #define SWAP_INTERESTING	(16 * 1024 * 1024)
 
 /*
- * Where shared memory was touched, as much less is available: while that has
- * fallen by no more than this, or this part of what was untouched, it is not
- * looked at.
+ * Where shared memory was touched, as much less is available, unless others
+ * have given back as much.  So it is looked at when that has fallen by more
+ * than this, or this part of what was untouched, and else in intervals.
  */
 #define TOUCHED_INTERESTING	(8 * 1024 * 1024)
 #define TOUCHED_PART		32
+#define TOUCHED_INTERVAL	UINT64CONST(5000000)
+#define TOUCHED_PRESSED		UINT64CONST(100000)
 
 /* At the guard's log, growth beyond a ceiling by less is none that matters. */
 #define REFUSAL_BYTES		(1024 * 1024)
@@ -98,6 +100,7 @@ typedef struct Guarding
 	int			count;
 	int64		untouched_bytes;	/* of main shared memory */
 	int64		untouched_available;	/* what the server had left then */
+	uint64		untouched_at;	/* when that was looked at, 0: never */
 	int64		sessions_bytes; /* that server_limit is compared with */
 	TimestampTz last_action_at; /* 0: never */
 
@@ -116,6 +119,7 @@ void
 guarding_create(void)
 {
 	Size		slots = pgsm_process_slots();
+	CeilingServer server;
 
 	guarding.guarded =
 		MemoryContextAllocZero(TopMemoryContext,
@@ -129,6 +133,8 @@ guarding_create(void)
 		MemoryContextAllocZero(TopMemoryContext,
 							   mul_size(sizeof(int64), slots));
 	guarding.mode = GUARD_OFF;
+	if (ceiling_read_server(&server))
+		guarding.last_action_at = server.last_action_at;
 	ceiling_lift_all();
 }
 
@@ -274,14 +280,19 @@ gather_units(bool shared)
 
 /* Main shared memory that is promised: it will be touched sooner or later. */
 static int64
-untouched_bytes(int64 available_bytes)
+untouched_bytes(int64 available_bytes, uint64 now)
 {
-	if (guarding.untouched_available == 0 ||
+	uint64		interval = guarding.guard.state == GUARD_QUIET ?
+	TOUCHED_INTERVAL : TOUCHED_PRESSED;
+
+	if (guarding.untouched_at == 0 ||
+		now - guarding.untouched_at >= interval ||
 		guarding.untouched_available - available_bytes >
 		Max(TOUCHED_INTERESTING, guarding.untouched_bytes / TOUCHED_PART))
 	{
 		guarding.untouched_bytes = shared_memory_untouched();
 		guarding.untouched_available = available_bytes;
+		guarding.untouched_at = now;
 	}
 
 	/* What is touched after more was given back must be noticed, too. */
@@ -291,13 +302,13 @@ untouched_bytes(int64 available_bytes)
 }
 
 static void
-gather(const ServerMemory *memory)
+gather(const ServerMemory *memory, uint64 now)
 {
 	GuardServer *server = &guarding.server;
 
 	server->total_bytes = memory->total_bytes;
 	server->available_bytes = Max(memory->available_bytes -
-								  untouched_bytes(memory->available_bytes),
+								  untouched_bytes(memory->available_bytes, now),
 								  0);
 	server->reserve_bytes = setting_guard_reserve < 0 ?
 		guard_default_reserve(memory->total_bytes) :
@@ -713,7 +724,7 @@ guarding_tick(const ServerMemory *memory, uint64 now, ProcessSums *sums)
 
 	processes_look(before == GUARD_QUIET ? LOOK_CHANGED : LOOK_LARGE, now,
 				   sums);
-	gather(memory);
+	gather(memory, now);
 	wait = guard_decide(&guarding.guard, &guarding.server, guarding.processes,
 						guarding.count, now, &action);
 	remember();
