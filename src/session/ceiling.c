@@ -255,7 +255,8 @@ ceiling_publish(double weight, bool superuser)
 	int			number = pgsm_my_process_slot();
 	bool		first = my_slot == NULL;
 
-	if (!can_have_ceilings || shared == NULL || number < 0 || number >= pgsm_process_slots())
+	if (!can_have_ceilings || shared == NULL || number < 0 ||
+		number >= pgsm_process_slots())
 		return false;
 	if (first)
 		on_shmem_exit(give_slot_back, (Datum) 0);

@@ -22,7 +22,7 @@ typedef enum EventKind
 	EVENT_RECYCLED,				/* the session ended itself */
 	EVENT_STATEMENT,			/* a statement took much */
 	EVENT_RESTARTED,			/* the server had not been shut down */
-	EVENT_LIMITED,				/* a statement has failed at process_limit */
+	EVENT_LIMITED,				/* a statement has failed at a limit */
 	EVENT_PRESSURE,				/* the server's memory is short */
 	EVENT_RELIEVED,				/* not any more */
 	EVENT_CANCELLED,			/* the guard has cancelled a statement */
