@@ -38,7 +38,7 @@
  * trim, is no longer counted as promised, little by little; who begins to
  * touch it is expected to go on.
  *
- * A weight makes shares below 1 smaller, and moves the level.
+ * A weight below 1 makes the share smaller, and each weight moves the level.
  *
  * Most shortages need no more than ceilings: who asks for too much gets an
  * error, and its memory is back.  For those who just hold, or have no ceiling:
