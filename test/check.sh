@@ -554,13 +554,14 @@ check_pictures()
 }
 
 # ---------------------------------------------------------------------------
-# oom: the kernel's OOM killer, in a control group
+# oom: the kernel's OOM killer, in a control group, and the guard against it
 # ---------------------------------------------------------------------------
 
 check_oom()
 {
 	heading "Out of memory"
 	count_lines oom "$PRIVATE_SOURCE/test/oom.sh"
+	count_lines guard "$PRIVATE_SOURCE/test/guard.sh"
 }
 
 # ---------------------------------------------------------------------------
