@@ -1234,8 +1234,8 @@ BEGIN ATOMIC
             t.subtree_bytes, t.offset_bytes
         FROM pg_session_memory_report_tree(pids) t),
     size AS MATERIALIZED (
-        SELECT coalesce((SELECT t.subtree_bytes FROM tree t WHERE t.level = 1),
-            0) AS inside),
+        SELECT coalesce(pg_catalog.sum(t.subtree_bytes), 0.0)::bigint AS inside
+        FROM tree t WHERE t.level = 1),
     block AS (
         SELECT root AS name, NULL AS category, 0 AS level,
             NULL::bigint AS contexts, NULL::bigint AS own_bytes,

@@ -95,7 +95,7 @@ class Browser(webdriver.Chrome):
                     + scrollY : otherwise;
             const top = Math.max(edge(arguments[0], "top", 12) - 12, 0);
             return {x: 0, y: top, width: page.clientWidth, scale: 1, height:
-                edge(arguments[1], "bottom", page.scrollHeight - 12) + 12 - top};
+                edge(arguments[1], "bottom", page.scrollHeight) - top};
             """, top, bottom)
         data = self.execute_cdp_cmd("Page.captureScreenshot", {
             "captureBeyondViewport": True, "clip": clip})["data"]
@@ -368,7 +368,7 @@ def look_at(browser, case):
 def pictures(browser):
     """Those of doc/pictures: of each case the part that tells it."""
     browser.look()
-    browser.size(1000)
+    browser.size(1100)
     for name, case, top, bottom in (
             ("pool", "pool", "#who", "#sessions tbody tr:nth-child(14)"),
             ("icicle", "pool", "#what", "#what ~ .session"),
