@@ -24,6 +24,8 @@
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 
+#include "pg_compat.h"
+
 PG_FUNCTION_INFO_V1(pg_session_memory_report_text);
 
 #define REPLACEMENT_CHARACTER	0xFFFD
