@@ -76,7 +76,7 @@ readonly DOUBLING="DO \$\$DECLARE t text := repeat('x', 1000000);
 
 main()
 {
-	local i before outcome
+	local i before
 
 	if [[ $# -gt 0 ]]; then
 		unset -f private_at_exit
