@@ -22,7 +22,7 @@ my $node = start_server('deep');
 
 # With assertions PostgreSQL itself checks all contexts at each command.
 my $levels =
-  $node->safe_psql('postgres', 'SHOW debug_assertions') eq 'on' ? 5_000 : 50_000;
+  $node->safe_psql('postgres', 'SHOW debug_assertions') eq 'on' ? 20_000 : 50_000;
 my $deep = open_session($node);
 my $pid = backend_pid($deep);
 my $observer = open_session($node);
