@@ -8,7 +8,7 @@ RESET client_min_messages;
 
 -- Texts: nothing that means something to HTML, psql or COPY, and all ASCII
 SELECT pg_session_memory_report_text($$<script>alert("it's & \n")</script>$$);
-SELECT pg_session_memory_report_text(E'a\tb\nc\r\v\fd\x01\x1b\x7f');
+SELECT pg_session_memory_report_text(E'a\tb\nc\r\x0b\fd\x01\x1b\x7f');
 SELECT pg_session_memory_report_text('abc', 3), pg_session_memory_report_text('abcd', 3),
 	pg_session_memory_report_text('abc', 0), pg_session_memory_report_text('abc', -1),
 	pg_session_memory_report_text('', 3), pg_session_memory_report_text(NULL, 3);
