@@ -1541,19 +1541,22 @@ BEGIN ATOMIC
         || coalesce(m.html, '') || '</div>'
     FROM scale f, marks m WHERE f.samples > 0
     UNION ALL
-    SELECT '<div class="strip" aria-hidden="true">' || coalesce((
-        SELECT pg_catalog.string_agg(pg_catalog.format(
+    SELECT '<div class="strip" aria-hidden="true">' FROM scale f WHERE f.samples > 0
+    UNION ALL
+    SELECT e.html FROM (
+        SELECT pg_catalog.format(
             '<i class="%s" style="left:%s%%" title="%s: %s, process %s"></i>',
-            CASE WHEN e.kind IN ('context', 'session', 'process', 'fell',
+            CASE WHEN v.kind IN ('context', 'session', 'process', 'fell',
                 'trimmed', 'relieved', 'statement') THEN 'mild' ELSE 'grave' END,
-            least(pg_catalog.round(100.0 * EXTRACT(epoch FROM e.at - f.first)
+            least(pg_catalog.round(100.0 * EXTRACT(epoch FROM v.at - f.first)
                 / f.seconds, 2), 100.0),
-            pg_catalog.to_char(e.at, 'HH24:MI:SS'),
-            pg_session_memory_report_text(e.kind), e.pid), '')
-        FROM (SELECT v.at, v.kind, v.pid FROM pg_session_memory_events v
-            WHERE v.kind IS NOT NULL AND v.at >= f.first
-            ORDER BY v.id DESC LIMIT 200) AS e), '') || '</div>'
-    FROM scale f WHERE f.samples > 0
+            pg_catalog.to_char(v.at, 'HH24:MI:SS'),
+            pg_session_memory_report_text(v.kind), v.pid)
+        FROM scale f, pg_session_memory_events v
+        WHERE f.samples > 0 AND v.kind IS NOT NULL AND v.at >= f.first
+        ORDER BY v.id DESC LIMIT 200) AS e(html)
+    UNION ALL
+    SELECT '</div>' FROM scale f WHERE f.samples > 0
     UNION ALL
     SELECT '<div class="x">' || pg_catalog.string_agg(pg_catalog.format(
             '<span>%s</span>', pg_catalog.to_char(

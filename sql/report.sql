@@ -48,7 +48,7 @@ SELECT min(n) FILTER (WHERE html LIKE '<!DOCTYPE html>%') AS first,
 	max(n) FILTER (WHERE html LIKE '%</body></html>') = max(n) AS last,
 	count(*) FILTER (WHERE html IS NULL) AS nulls,
 	count(*) FILTER (WHERE html ~ '[^ -~]|\\') AS not_as_it_is,
-	max(length(html)) < 8000 AS short, sum(length(html)) < 200000 AS small,
+	max(length(html)) < 8000 AS short, sum(length(html)) < 2000000 AS small,
 	count(*) > 300 AS many
 FROM page;
 SELECT substring(html FROM '<h[12].*</h[12]>') AS heading FROM page WHERE html ~ '<h[12]' ORDER BY n;
@@ -57,9 +57,13 @@ SELECT count(*) AS scripts FROM page, regexp_matches(html, '<script', 'gi');
 SELECT count(*) > 0 AS application FROM page WHERE html LIKE '%&#60;script&#62;app(&#34;1&#34;)&#60;/script&#62;%';
 -- nothing that a browser would load
 SELECT count(*) FROM page WHERE html ~* '(src|href|action)="?(http|//)|url\([^#]|@import|<(link|img|iframe|object|embed|form)';
--- what needs preloading says so
-SELECT html FROM page WHERE html LIKE '%shared_preload_libraries nothing%'
-	OR html LIKE '%Without pg_session_memory in%' ORDER BY n;
+-- what needs preloading says so where the library is not preloaded
+SELECT array_agg(substring(html FROM 'nothing.*|statements.*|there.*') ORDER BY n)
+	IS NOT DISTINCT FROM CASE
+	WHEN current_setting('shared_preload_libraries') LIKE '%pg_session_memory%' THEN NULL
+	ELSE '{nothing is recorded.</p>,statements are not measured.</p>,there are no events.</p>}'::text[] END
+	AS said
+FROM page WHERE html LIKE '%Without pg_session_memory in shared_preload_libraries%';
 RESET application_name;
 DEALLOCATE ALL;
 
