@@ -1395,7 +1395,10 @@ BEGIN ATOMIC
             pg_catalog.count(*) FILTER (WHERE h.reason = 'start')
                 OVER (ORDER BY h.at) AS run,
             pg_catalog.lag(h.at) OVER (ORDER BY h.at) AS before_at,
-            pg_catalog.lag(h.oom_kills) OVER (ORDER BY h.at) AS before_kills
+            -- The last sample may be of after the kill.
+            pg_catalog.min(h.oom_kills) OVER (ORDER BY h.at
+                RANGE BETWEEN '20 s' PRECEDING AND CURRENT ROW)
+                AS before_kills
         FROM pg_catalog.unnest(samples) AS h),
     -- what the guard keeps free, or a tenth where there is no guard
     reserve AS MATERIALIZED (
@@ -2179,8 +2182,10 @@ BEGIN ATOMIC
             pg_catalog.max(s.at) FILTER (WHERE s.kills > 0) AS killed_at,
             pg_catalog.max(s.at) AS at
         FROM recorded r, LATERAL (
-            SELECT h.at, h.reason, h.oom_kills - pg_catalog.lag(h.oom_kills)
-                    OVER (ORDER BY h.at) AS kills,
+            SELECT h.at, h.reason, h.oom_kills - pg_catalog.min(h.oom_kills)
+                    OVER (ORDER BY h.at
+                        RANGE BETWEEN '20 s' PRECEDING AND CURRENT ROW)
+                    AS kills,
                 pg_catalog.lag(h.at) OVER (ORDER BY h.at) AS before_at
             FROM pg_catalog.unnest(r.samples) AS h) AS s
         WHERE s.reason = 'start' AND s.before_at IS NOT NULL),

@@ -719,6 +719,7 @@ guarding_tick(const ServerMemory *memory, uint64 now, ProcessSums *sums)
 	{
 		guarding_stop();
 		guarding.mode = setting_guard;
+		guarding.minute_began = 0;
 		before = guarding.guard.state;
 	}
 

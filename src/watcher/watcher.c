@@ -88,9 +88,10 @@
 /*
  * After the OOM killer has ended a process, no sample is taken for so long, in
  * microseconds.  If it was one of ours, the postmaster is about to end us, and
- * the last sample should be of when that process was still there.
+ * the last sample should be of when that process was still there.  A server
+ * that is short of memory is slow to notice.
  */
-#define AFTER_OOM_KILL		UINT64CONST(1000000)
+#define AFTER_OOM_KILL		UINT64CONST(3000000)
 
 /* The server's groups are looked for anew so often, in microseconds. */
 #define FIND_AGAIN			UINT64CONST(10000000)

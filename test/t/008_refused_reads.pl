@@ -224,6 +224,8 @@ foreach my $track ('on', 'off')
 		"track $track: session_bytes of a statement's event");
 	$node->safe_psql('postgres', 'SELECT pg_session_memory_reset_events()');
 }
+# What is told of a restart is out of the last ten seconds' samples.
+$node->safe_psql('postgres', 'SELECT pg_session_memory_reset_history()');
 my $began = $node->safe_psql('postgres', 'SELECT clock_timestamp()');
 start_statement($large, "SELECT array_length(a, 1), pg_sleep(1000) FROM $array");
 ok( $node->poll_query_until(
