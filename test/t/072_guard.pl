@@ -29,8 +29,11 @@ $node->safe_psql(
 CREATE ROLE app LOGIN;
 CREATE ROLE exempt LOGIN;
 ALTER ROLE exempt SET pg_session_memory.guard_weight = 0;
-CREATE TABLE pages AS
-	SELECT g, repeat(md5(g::text), 200) AS t FROM generate_series(1, 100) AS g;
+-- A page for each row, so that each worker gets one.
+CREATE TABLE pages (g integer, t text);
+ALTER TABLE pages ALTER t SET STORAGE PLAIN;
+INSERT INTO pages
+	SELECT g, repeat(md5(g::text), 200) FROM generate_series(1, 100) AS g;
 ALTER TABLE pages SET (parallel_workers = 2);
 GRANT SELECT ON pages TO app;
 CREATE FUNCTION hold(bytes integer) RETURNS boolean
