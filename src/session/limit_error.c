@@ -350,6 +350,9 @@ limit_error_raised(const LimitInForce *in_force)
 	if (edata->elevel >= ERROR && examine_error(edata, in_force))
 	{
 		errdetail_internal("%s", detail_text);
+		/* The log has this one instead, where there is one. */
+		if (edata->detail_log != NULL)
+			errdetail_log("%s %s", edata->detail_log, detail_text);
 		if (edata->hint == NULL)
 			errhint("%s", hint_text);
 	}
@@ -362,6 +365,13 @@ limit_error_logged(ErrorData *edata, const LimitInForce *in_force)
 	if (!examine_error(edata, in_force))
 		return;
 	edata->detail = MemoryContextStrdup(edata->assoc_context, detail_text);
+	if (edata->detail_log != NULL)
+	{
+		MemoryContext caller = MemoryContextSwitchTo(edata->assoc_context);
+
+		edata->detail_log = psprintf("%s %s", edata->detail_log, detail_text);
+		MemoryContextSwitchTo(caller);
+	}
 	if (edata->hint == NULL)
 		edata->hint = MemoryContextStrdup(edata->assoc_context, hint_text);
 }
