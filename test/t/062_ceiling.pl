@@ -424,7 +424,9 @@ $session->{run}->pump_nb until $session->{stderr} =~ /connection to server/
 like( $session->{stderr},
 	qr/FATAL:  57P01.*\nDETAIL:  The server has.*pg_session_memory\.guard has ended it\. Largest: .*\nHINT:/,
 	'an idle session is ended: its client learns why');
-like(log_since($node, $offset), qr/FATAL:.*DETAIL:  The server has.*ended it/s,
+# PostgreSQL 19 tells the log who has sent the signal.
+like( log_since($node, $offset),
+	qr/FATAL:.*DETAIL:  (Signal sent by [^.]*\. )?The server has.*ended it/s,
 	'and the log');
 eval { $session->quit };
 $session = undef;
