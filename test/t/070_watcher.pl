@@ -117,7 +117,7 @@ is( $node->safe_psql(
 
 # A statement that grows, and holds what it has.
 $node->safe_psql('postgres', "CREATE ROLE app LOGIN;
-	ALTER ROLE app SET pg_session_memory.process_threshold = '24MB'");
+	ALTER ROLE app SET pg_session_memory.process_threshold = '40MB'");
 my $offset = -s $node->logfile;
 my $grower = open_session($node, 'postgres', 'app');
 my $grower_pid = backend_pid($grower);
@@ -146,13 +146,13 @@ wait_for("statement_bytes > 20000000 AND statement_peak_bytes >= statement_bytes
 	'the view has what the running statement has added');
 wait_for("count(*) = 1 FROM pg_session_memory_events
 	WHERE pid = $grower_pid AND kind = 'process' AND usename = 'app'
-		AND bytes > threshold_bytes AND threshold_bytes = 24 * 1024 * 1024
+		AND bytes > threshold_bytes AND threshold_bytes = 40 * 1024 * 1024
 		AND query LIKE '/* one that grows */%'",
 	'an event while it runs, by its own threshold');
 $node->wait_for_log(qr/pg_cancel_backend\($grower_pid\)/, $offset);
 like(
 	slurp_file($node->logfile, $offset),
-	qr/session memory over threshold: the process holds \d+ MB while running, pg_session_memory.process_threshold is 24 MB.*\n.*DETAIL:  PID $grower_pid of app\@postgres \(active\) with \d+ MB.*statement: \/\* one that grows/,
+	qr/session memory over threshold: the process holds \d+ MB while running, pg_session_memory.process_threshold is 40 MB.*\n.*DETAIL:  PID $grower_pid of app\@postgres \(active\) with \d+ MB.*statement: \/\* one that grows/,
 	'and a line in the log');
 
 # Leader and workers.
