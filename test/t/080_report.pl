@@ -89,7 +89,7 @@ my $secret = open_session($node, 'postgres', 'secret_role');
 my $secret_pid = backend_pid($secret);
 $secret->query_safe(
 	"SET application_name = 'secret_application';
-	/* secret_statement */ SELECT length(string_agg(repeat('x', 1000), ''))
+	SELECT /* secret_statement */ length(string_agg(repeat('x', 1000), ''))
 	FROM generate_series(1, 8000);");
 $secret->query_safe(retain('secret_prepared', 8 * 1024 * 1024));
 $node->poll_query_until('postgres',
