@@ -19,58 +19,12 @@
 set -euo pipefail
 
 source "$(dirname "${BASH_SOURCE[0]}")/private_server.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/result_line.sh"
 
 # How many lines of a log are shown when something has failed.
 readonly TAIL=40
 
-passed=0
-failed=0
-skipped=0
-failures=()
-completed=
 tap_files=()					# that were named
-
-pass()
-{
-	passed=$((passed + 1))
-	printf 'ok %s\n' "$*"
-}
-
-fail()
-{
-	failed=$((failed + 1))
-	failures+=("$*")
-	printf 'not ok %s\n' "$*"
-}
-
-# skip NAME REASON
-skip()
-{
-	skipped=$((skipped + 1))
-	printf 'skip %s: %s\n' "$1" "$2"
-}
-
-heading()
-{
-	printf '\n=== %s\n' "$*"
-}
-
-# private_server.sh calls this at the end, however the script ends.
-private_at_exit()
-{
-	local failure
-
-	# What has been printed so far must not pass for a result.
-	[[ -n $completed ]] ||
-		fail "the run itself, which ended early with status $1"
-	printf '\n'
-	for failure in "${failures[@]}"; do
-		printf 'failed: %s\n' "$failure"
-	done
-	printf '%d passed, %d failed' "$passed" "$failed"
-	[[ $skipped -eq 0 ]] || printf ', %d skipped' "$skipped"
-	printf '\n'
-}
 
 # Counts a test that consists in one command.
 check()

@@ -34,6 +34,7 @@ set -euo pipefail
 
 source "$(dirname "${BASH_SOURCE[0]}")/private_server.sh"
 source "$(dirname "${BASH_SOURCE[0]}")/postgres_source.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/result_line.sh"
 source "$(dirname "${BASH_SOURCE[0]}")/core_suite.sh"
 
 # tolerated TEST: the reason why its output may differ, where that is not

@@ -4,59 +4,20 @@
 #	  PostgreSQL's own regression suite on a private server, and whether
 #	  anything has crashed.
 #
-# Source it after private_server.sh and postgres_source.sh; get_source first.
+# Source it after private_server.sh, postgres_source.sh and result_line.sh;
+# get_source first.
 #
 #	assert_installation				a server with assertions
 #	compile_functions				C functions that the suite calls
 #	run_suite NAME [OPTION..]		the suite, with options of pg_regress
 #	crashed NAME					prints what says that something has crashed
 #	check_crash NAME DESCRIPTION	the same as a test
-#	pass, fail DESCRIPTION			counts a test
-#
-# Set completed when all tests were made: without it the end is a failure.
 
 # How many lines of a difference, or of a log, are shown.
 readonly TAIL=60
 
 # What says that a server process did not end by itself.
 readonly CRASH='terminated by signal|PANIC:|TRAP:|server closed the connection|connection to server was lost|terminating connection because of crash'
-
-passed=0
-failed=0
-failures=()
-completed=
-
-pass()
-{
-	passed=$((passed + 1))
-	printf 'ok %s\n' "$*"
-}
-
-fail()
-{
-	failed=$((failed + 1))
-	failures+=("$*")
-	printf 'not ok %s\n' "$*"
-}
-
-heading()
-{
-	printf '\n=== %s\n' "$*"
-}
-
-# private_server.sh calls this at the end, however the script ends.
-private_at_exit()
-{
-	local failure
-
-	[[ -n $completed ]] ||
-		fail "the run itself, which ended early with status $1"
-	printf '\n'
-	for failure in "${failures[@]}"; do
-		printf 'failed: %s\n' "$failure"
-	done
-	printf '%d passed, %d failed\n' "$passed" "$failed"
-}
 
 # ---------------------------------------------------------------------------
 # A server with assertions

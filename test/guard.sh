@@ -23,28 +23,9 @@ source "$(dirname "${BASH_SOURCE[0]}")/memory_group.sh"
 
 readonly GROUP_BYTES=$((512 * 1024 * 1024))
 
-eval "$(declare -f private_at_exit | sed '1s/.*/say_result ()/')"
-private_at_exit()
+before_result_line()
 {
 	memory_group_remove
-	say_result "$@"
-}
-
-# is NAME GOT EXPECTED
-is()
-{
-	if [[ $2 == "$3" ]]; then
-		echo "ok $1"
-		passed=$((passed + 1))
-	else
-		echo "not ok $1: got \"$2\", expected \"$3\""
-		failed=$((failed + 1))
-	fi
-}
-
-answer()
-{
-	private_psql -A -t -c "$1" | tr '\n' ' ' | sed 's/ $//'
 }
 
 # How often the kernel has ended a process of the server so far.
@@ -85,8 +66,7 @@ main()
 	fi
 	private_prepare
 	if ! memory_group_make "$GROUP_BYTES"; then
-		echo "skip guard: $memory_group_why"
-		skipped=1
+		skip guard "$memory_group_why"
 		completed=yes
 		return 0
 	fi

@@ -33,6 +33,7 @@ set -euo pipefail
 
 source "$(dirname "${BASH_SOURCE[0]}")/private_server.sh"
 source "$(dirname "${BASH_SOURCE[0]}")/postgres_source.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/result_line.sh"
 source "$(dirname "${BASH_SOURCE[0]}")/core_suite.sh"
 
 # What says that the server has crashed.  A session may have lost its server
@@ -218,7 +219,7 @@ isolation()
 # run_limit kB [SET=VALUE..]: all of it at one limit
 run_limit()
 {
-	local kilobytes=$1 name=limit_$1 words="at $1 kB" found failures
+	local kilobytes=$1 name=limit_$1 words="at $1 kB" found errors
 
 	shift
 	if [[ -n $with_ceilings ]]; then
@@ -239,11 +240,11 @@ run_limit()
 	[[ -z $with_ceilings ]] || stop_jumper
 
 	found=$PRIVATE_DIR/$name.found
-	failures=$(cat "$PRIVATE_DIR/$name.log" "$PRIVATE_DIR/$name.out"/results/* |
+	errors=$(cat "$PRIVATE_DIR/$name.log" "$PRIVATE_DIR/$name.out"/results/* |
 		grep -a -c 'ERROR:.*out of memory' || true)
-	printf '%s errors "out of memory", %s FATAL\n' "$failures" \
+	printf '%s errors "out of memory", %s FATAL\n' "$errors" \
 		"$(grep -a -c 'FATAL:.*out of memory' "$PRIVATE_DIR/$name.log" || true)"
-	[[ $step -gt 0 || $failures -gt 0 ]] ||
+	[[ $step -gt 0 || $errors -gt 0 ]] ||
 		fail "any statement runs out of memory $words"
 
 	grep -a -n -E -B 3 -A 3 "$SERVER_CRASH" "$PRIVATE_DIR/$name.log" |

@@ -28,18 +28,6 @@ source "$(dirname "${BASH_SOURCE[0]}")/private_server.sh"
 source "$(dirname "${BASH_SOURCE[0]}")/postgres_source.sh"
 source "$(dirname "${BASH_SOURCE[0]}")/result_line.sh"
 
-pass()
-{
-	passed=$((passed + 1))
-	printf 'ok %s\n' "$*"
-}
-
-fail()
-{
-	failed=$((failed + 1))
-	printf 'not ok %s\n' "$*"
-}
-
 # Leaks are no findings: a process that ends frees nothing, and need not.  A
 # stack that is taken from the heap would end PostgreSQL's own measure of how
 # deep it is.

@@ -48,14 +48,11 @@ main()
 	while read -r compiler name packages; do
 		# shellcheck disable=SC2086
 		if ! private_packages $packages; then
-			printf 'skip %s: the packages could not be installed\n' "$name"
-			skipped=$((skipped + 1))
+			skip "$name" "the packages could not be installed"
 		elif (compile_all "$compiler"); then
-			printf 'ok %s: compiles without a warning\n' "$name"
-			passed=$((passed + 1))
+			pass "$name: compiles without a warning"
 		else
-			printf 'not ok %s: it does not compile\n' "$name"
-			failed=$((failed + 1))
+			fail "$name: it does not compile"
 		fi
 	done <<-'END_OF_TARGETS'
 		aarch64-linux-gnu-gcc aarch64 gcc-aarch64-linux-gnu libc6-dev-arm64-cross

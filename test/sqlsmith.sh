@@ -33,11 +33,9 @@ ok()
 
 	shift 2
 	if "$@"; then
-		passed=$((passed + 1))
-		printf 'ok %s\n' "$name"
+		pass "$name"
 	else
-		failed=$((failed + 1))
-		printf 'not ok %s: %s\n' "$name" "$why"
+		fail "$name: $why"
 	fi
 }
 
@@ -153,8 +151,7 @@ main()
 	private_prepare
 	if ! private_packages sqlsmith; then
 		completed=yes
-		echo "skip sqlsmith: the package could not be installed"
-		skipped=1
+		skip sqlsmith "the package could not be installed"
 		return 0
 	fi
 	if [[ -n ${PGSM_ASSERT_SERVER:-} ]]; then

@@ -34,12 +34,10 @@ main()
 		completed=yes
 		# The machine that decides has to have them.
 		if [[ -n ${CI:-} ]]; then
-			echo "not ok stress: the packages are missing"
-			failed=1
+			fail "stress: the packages are missing"
 			return 1
 		fi
-		echo "skip stress: the packages could not be installed"
-		skipped=1
+		skip stress "the packages could not be installed"
 		return 0
 	fi
 	private_install

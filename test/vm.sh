@@ -190,8 +190,7 @@ run_machine()
 
 skip_all()
 {
-	printf 'skip vm: %s\n' "$*"
-	skipped=1
+	skip vm "$*"
 	completed=yes
 }
 
