@@ -24,7 +24,13 @@ source "$(dirname "${BASH_SOURCE[0]}")/result_line.sh"
 # How many lines of a log are shown when something has failed.
 readonly TAIL=40
 
+seconds=						# that each part took, in words
 tap_files=()					# that were named
+
+before_result_line()
+{
+	[[ -z $seconds ]] || printf '\nSeconds: %s\n' "$seconds"
+}
 
 # Counts a test that consists in one command.
 check()
@@ -571,7 +577,7 @@ packages_of()
 
 main()
 {
-	local parts=() part packages
+	local parts=() part packages started
 
 	for part in "$@"; do
 		case $part in
@@ -605,8 +611,11 @@ main()
 	else
 		private_installation "${packages[@]}"
 	fi
+	seconds="to prepare $SECONDS"
 	for part in "${parts[@]}"; do
+		started=$SECONDS
 		"check_$part"
+		seconds+=", $part $((SECONDS - started))"
 	done
 	completed=yes
 	[[ $failed -eq 0 ]]
