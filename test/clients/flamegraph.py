@@ -15,10 +15,10 @@ import http.server
 import json
 import os
 import subprocess
-import sys
 import tempfile
 import threading
 
+import npm
 from assertions import equal, finish, ok
 from browser import Browser
 from recipes import readme_block
@@ -29,23 +29,6 @@ STATEMENTS = ["SELECT 'a;b', 'tab\t', '\u2028', 'line\nline'",
               "SELECT '<script>alert(1)</script>&amp;\"'",
               "SELECT 'h\u00e4\u20ac\U0001f600 ' || 42",
               "SELECT 1 -- 99"]
-
-
-def install(directory):
-    npm = subprocess.run(
-        ["npm", "install", "--prefix", directory, "--no-save", "--no-audit",
-         "--no-fund", "--ignore-scripts", "speedscope@1"],
-        stdin=subprocess.DEVNULL, capture_output=True, text=True)
-    if npm.returncode == 0:
-        return
-    print(npm.stderr)
-    reason = "npm could not install speedscope"
-    # The machine that decides has to have it.
-    if os.environ.get("CI"):
-        print(f"not ok speedscope: {reason}")
-        sys.exit(1)
-    print(f"skip speedscope: {reason}")
-    sys.exit(0)
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
@@ -121,7 +104,7 @@ def main():
         for line in command.splitlines()), command)
 
     with tempfile.TemporaryDirectory() as directory:
-        install(directory)
+        npm.install(directory, "speedscope@1")
         release = os.path.join(directory, "node_modules", "speedscope",
                                "dist", "release")
         downloads = os.path.join(directory, "downloads")

@@ -10,28 +10,11 @@ import os
 import subprocess
 import sys
 
+import npm
 from recipes import (CROSSES, FALLS, ROOT, in_readme, prepare, query,
                      without_library)
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-
-
-def install():
-    """Where Node.js looks for what files of examples/ import."""
-    npm = subprocess.run(
-        ["npm", "install", "--prefix", os.path.dirname(ROOT), "--no-save",
-         "--no-audit", "--no-fund", "--ignore-scripts", "pg@8"],
-        stdin=subprocess.DEVNULL, capture_output=True, text=True)
-    if npm.returncode == 0:
-        return
-    print(npm.stderr)
-    reason = "npm could not install pg"
-    # The machine that decides has to have it.
-    if os.environ.get("CI"):
-        print(f"not ok node-postgres: {reason}")
-        sys.exit(1)
-    print(f"skip node-postgres: {reason}")
-    sys.exit(0)
 
 
 def node(argument):
@@ -43,7 +26,8 @@ def node(argument):
 
 def main():
     in_readme("node_pool.mjs")
-    install()
+    # Where Node.js looks for what files of examples/ import
+    npm.install(os.path.dirname(ROOT), "pg@8")
     prepare()
     # Each of its sessions is over its threshold from the start.
     query("CREATE ROLE strict LOGIN; ALTER ROLE strict "

@@ -1,8 +1,7 @@
 """Looks at the pages that cases.py has made, in Chromium.
 
-PAGES is the directory of the pages, NPM where npm has put axe-core and
-vnu-jar.  Prints a line for each assertion; leaves some pictures beside the
-pages.
+PAGES is the directory of the pages, NPM where npm puts axe-core and vnu-jar.
+Prints a line for each assertion; leaves some pictures beside the pages.
 """
 
 import base64
@@ -13,15 +12,15 @@ import struct
 import subprocess
 import sys
 
-from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "clients"))
+import npm  # noqa: E402
 from assertions import equal, finish, ok  # noqa: E402
+from browser import Browser  # noqa: E402
 
 PAGES = os.environ["PAGES"]
 MODULES = os.path.join(os.environ["NPM"], "node_modules")
@@ -32,26 +31,14 @@ SECTIONS = ["1. Is the server in danger?", "2. Who holds it?",
             "6. Events", "7. What to do", "8. How it was measured"]
 
 
-class Browser(webdriver.Chrome):
-    """Chromium without a window, in which nothing is cached or fetched."""
+class PageBrowser(Browser):
+    """Looks at the pages, in which nothing is cached or fetched."""
 
     def __init__(self):
-        options = webdriver.ChromeOptions()
-        for argument in ("--headless=new", "--no-sandbox", "--disable-gpu",
-                         "--hide-scrollbars", "--disable-dev-shm-usage"):
-            options.add_argument(argument)
-        options.set_capability("goog:loggingPrefs",
-                               {"browser": "ALL", "performance": "ALL"})
-        super().__init__(service=Service("/usr/bin/chromedriver"),
-                         options=options)
+        super().__init__()
         # A page of a thousand elements, and a machine that does much else
         self.set_script_timeout(600)
         self.size(1280)
-
-    def size(self, width, height=1000):
-        self.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {
-            "width": width, "height": height, "deviceScaleFactor": 1,
-            "mobile": False})
 
     def look(self, medium="", colours="light"):
         self.execute_cdp_cmd("Emulation.setEmulatedMedia", {
@@ -102,15 +89,6 @@ class Browser(webdriver.Chrome):
             "captureBeyondViewport": True, "clip": clip})["data"]
         with open(os.path.join(PAGES, name + ".png"), "wb") as file:
             file.write(base64.b64decode(data))
-
-    def complaints(self):
-        return [entry["message"] for entry in self.get_log("browser")]
-
-    def requests(self):
-        sent = [json.loads(entry["message"])["message"]
-                for entry in self.get_log("performance")]
-        return [message["params"]["request"]["url"] for message in sent
-                if message["method"] == "Network.requestWillBeSent"]
 
 
 def numbers(browser, case):
@@ -421,7 +399,8 @@ def spoilt(browser):
 
 
 def main():
-    browser = Browser()
+    npm.install(os.environ["NPM"], "axe-core@4", "vnu-jar")
+    browser = PageBrowser()
     try:
         for case in CASES:
             look_at(browser, case)
