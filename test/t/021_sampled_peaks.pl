@@ -16,57 +16,11 @@ use SessionMemoryTest;
 use Test::More;
 use WatchTest;
 
-my $directory = PostgreSQL::Test::Utils::tempdir();
-my $source = "$directory/refuse.c";
-my $library = "$directory/refuse.so";
 my $MB = 1024 * 1024;
 
-# Under each of the names by which compilers and libc call it.
-append_to_file($source, <<'C');
-#include <stdarg.h>
-
-extern long syscall(long number, ...);
-extern char *strstr(const char *text, const char *part);
-extern int *__errno_location(void);
-
-static int
-open_it(const char *path, int flags, int mode)
-{
-	if (strstr(path, "clear_refs"))
-	{
-		*__errno_location() = 13;	/* EACCES */
-		return -1;
-	}
-	return syscall(OPENAT, -100, path, flags, mode);
-}
-
-#define OPEN(name) \
-int \
-name(const char *path, int flags, ...) \
-{ \
-	va_list	rest; \
-	int		mode; \
-\
-	va_start(rest, flags); \
-	mode = va_arg(rest, int); \
-	va_end(rest); \
-	return open_it(path, flags, mode); \
-}
-
-OPEN(open)
-OPEN(open64)
-
-int __open_2(const char *path, int flags) { return open_it(path, flags, 0); }
-int __open64_2(const char *path, int flags) { return open_it(path, flags, 0); }
-C
-append_to_file("$directory/number.c", "#include <sys/syscall.h>\nSYS_openat\n");
-my ($number) = `cc -E -P $directory/number.c 2>/dev/null` =~ /(\d+)\s*\z/;
-if (!defined $number
-	|| system("cc -shared -fPIC -w -DOPENAT=$number -o $library $source"
-		  . ' >/dev/null 2>&1') != 0)
-{
-	plan skip_all => 'no C compiler for the library that refuses';
-}
+my $library = build_refused_files('clear_refs', 'EACCES');
+plan skip_all => 'no C compiler for the library that refuses'
+  if !defined $library;
 
 my $settings = q(
 compute_query_id = on

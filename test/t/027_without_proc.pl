@@ -16,72 +16,9 @@ use PostgreSQL::Test::Utils;
 use SessionMemoryTest;
 use Test::More;
 
-my $directory = PostgreSQL::Test::Utils::tempdir();
-my $source = "$directory/proc.c";
-my $library = "$directory/proc.so";
-
-append_to_file($source, <<'C');
-#define _GNU_SOURCE
-#include <dlfcn.h>
-#include <errno.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <string.h>
-#include <sys/syscall.h>
-
-extern long syscall(long number, ...);
-
-static int
-is_missing(const char *path)
-{
-	if (strncmp(path, "/proc/", 6) != 0)
-		return 0;
-	errno = ENOENT;
-	return 1;
-}
-
-static int
-open_it(const char *path, int flags, int mode)
-{
-	return is_missing(path) ? -1 : syscall(SYS_openat, -100, path, flags, mode);
-}
-
-#define OPEN(name) \
-int \
-name(const char *path, int flags, ...) \
-{ \
-	va_list	rest; \
-	int		mode; \
-\
-	va_start(rest, flags); \
-	mode = va_arg(rest, int); \
-	va_end(rest); \
-	return open_it(path, flags, mode); \
-}
-
-OPEN(open)
-OPEN(open64)
-
-int __open_2(const char *path, int flags) { return open_it(path, flags, 0); }
-int __open64_2(const char *path, int flags) { return open_it(path, flags, 0); }
-
-#define FOPEN(name) \
-FILE * \
-name(const char *path, const char *mode) \
-{ \
-	FILE *(*real) (const char *, const char *) = dlsym(RTLD_NEXT, #name); \
-\
-	return is_missing(path) ? NULL : real(path, mode); \
-}
-
-FOPEN(fopen)
-FOPEN(fopen64)
-C
-
-if (system("cc -shared -fPIC -w -D_FILE_OFFSET_BITS=32 -fno-builtin -U_FORTIFY_SOURCE -o $library $source -ldl") != 0)
-{
-	plan skip_all => 'no C compiler for the library that hides /proc';
-}
+my $library = build_refused_files('/proc/', 'ENOENT');
+plan skip_all => 'no C compiler for the library that hides /proc'
+  if !defined $library;
 
 my $node = PostgreSQL::Test::Cluster->new('without_proc');
 $node->init;

@@ -6,6 +6,7 @@ use strict;
 use warnings;
 
 use Exporter 'import';
+use FindBin;
 use JSON::PP;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -23,6 +24,7 @@ our @EXPORT = qw(
   parallel_setting
   trims_logged
   wait_for_trims_logged
+  build_refused_files
 );
 
 my $json = JSON::PP->new->utf8;
@@ -262,6 +264,23 @@ sub wait_for_trims_logged
 		select undef, undef, undef, 0.1;
 	}
 	return 0;
+}
+
+# Builds test/refused_files.c, for LD_PRELOAD: no file whose path contains this
+# can be opened, for a reason that errno has a name for.  Returns the library's
+# name; undef where there is no C compiler.
+sub build_refused_files
+{
+	my ($path, $reason) = @_;
+	my $library = PostgreSQL::Test::Utils::tempdir() . '/refused_files.so';
+
+	# Nothing may be called by another name than the source does.
+	return undef
+	  if system('cc', '-shared', '-fPIC', '-w', '-fno-builtin',
+		'-D_FILE_OFFSET_BITS=32', '-U_FORTIFY_SOURCE',
+		"-DREFUSED=\"$path\"", "-DERROR_NUMBER=$reason",
+		'-o', $library, "$FindBin::RealBin/../refused_files.c", '-ldl') != 0;
+	return $library;
 }
 
 1;
