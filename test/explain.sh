@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 #
 # explain.sh
-#	  The README's chapter "What is eating this session's memory": makes each
+#	  doc/causes.md, "What is eating this session's memory": makes each
 #	  cause on a private server and prints, as Markdown, what is seen of it,
 #	  the remedy, and what is seen after that.
 #
 # explain/explain.py does it, on the tables of demo_schema.sql and
 # explain/schema.sql.  Fails if a cause is not seen, or a remedy does not do
-# what the chapter says.  What is printed goes into the README as it is,
+# what the chapter says.  What is printed goes into it as it is,
 # between the two lines of comment that begin and end it:
 #
 #	test/explain.sh >chapter.md

@@ -1,11 +1,11 @@
 #!/usr/bin/python3
 """The benchmark's results as a table, as JSON and as pictures.
 
-report.py RESULTS [OUTPUT [README]]
+report.py RESULTS [OUTPUT [CHAPTER]]
 
 RESULTS is the directory where the parts of run.sh have left theirs.  Prints
 the table; writes it, the JSON and the pictures to the directory OUTPUT, and
-the goals into the README, between the two lines of comment that begin and end
+the goals into CHAPTER, between the two lines of comment that begin and end
 them.  A part that was not run is left out.
 
 Ratios come first: below 1.00 is less than what stands beside us.  Figures are
@@ -648,7 +648,7 @@ def read_results(directory):
     return results
 
 
-def write_readme(path, report):
+def write_chapter(path, report):
     with open(path, encoding="utf-8") as file:
         text = file.read()
     run = report.results["run"]
@@ -669,7 +669,7 @@ def write_readme(path, report):
 
 
 def main():
-    directory, output, readme = (sys.argv[1:] + ["", ""])[:3]
+    directory, output, chapter = (sys.argv[1:] + ["", ""])[:3]
     report = Report(read_results(directory))
     for part in (watch, look, server, trim, memory, limits):
         part(report)
@@ -683,8 +683,8 @@ def main():
             json.dump(report.results, file, indent=1)
             file.write("\n")
         pictures(report.results, output)
-    if readme:
-        write_readme(readme, report)
+    if chapter:
+        write_chapter(chapter, report)
 
 
 if __name__ == "__main__":

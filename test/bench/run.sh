@@ -20,7 +20,7 @@
 #
 # The whole takes half an hour on two cores, and 9 GB of memory; do nothing
 # else on the machine meanwhile.  It writes results.txt, results.json and the
-# pictures into doc/benchmark, and its figures into the README.  A run of some
+# pictures into doc/benchmark, and its figures into doc/benchmark.md.  A run of some
 # parts, or a smaller one, writes nothing unless OUTPUT is set.
 #
 # Environment, all optional:
@@ -28,7 +28,7 @@
 #	SECONDS_A_RUN	of pgbench (2)
 #	MAX_CONTEXTS	largest session (300000)
 #	MAX_SESSIONS	most sessions at once (1000)
-#	OUTPUT			directory to write to; the README then stays as it is
+#	OUTPUT			directory to write to; that file then stays as it is
 #
 # The status is zero if everything was measured, also if a goal is missed.
 
@@ -193,7 +193,7 @@ check_number()
 
 main()
 {
-	local parts=("$@") part output=${OUTPUT:-} readme='' began before=()
+	local parts=("$@") part output=${OUTPUT:-} chapter='' began before=()
 
 	for part in "${parts[@]}"; do
 		[[ " ${parts_there[*]} " == *" $part "* ]] ||
@@ -209,7 +209,7 @@ main()
 		if [[ -z $output && $rounds -ge 9 && $max_contexts -ge 300000 &&
 			$max_sessions -ge 1000 ]]; then
 			output=$PRIVATE_SOURCE/doc/benchmark
-			readme=$PRIVATE_SOURCE/README.md
+			chapter=$PRIVATE_SOURCE/doc/benchmark.md
 		fi
 	fi
 	if [[ -n $output ]]; then
@@ -247,7 +247,7 @@ main()
 		>>"$PRIVATE_DIR/results/run.tsv"
 
 	/usr/bin/python3 "$PRIVATE_SOURCE/test/bench/report.py" \
-		"$PRIVATE_DIR/results" "$output" "$readme"
+		"$PRIVATE_DIR/results" "$output" "$chapter"
 }
 
 main "$@"

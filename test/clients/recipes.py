@@ -1,7 +1,7 @@
-"""What the tests of the README's recipes have in common.
+"""What the tests of recipes have in common.
 
-A recipe is a file in examples/, and what the README shows of it.  Importing
-this module makes those files importable.
+A recipe is a file in examples/, and what the README and doc/ show of it.
+Importing this module makes those files importable.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ import time
 import warnings
 
 from assertions import ok
-from server import BLOAT, query
+from server import BLOAT, documents, query
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(
     os.path.abspath(__file__))))
@@ -55,24 +55,23 @@ def prepare():
 
 
 def in_readme(*files):
-    """The README shows the very code: the block after the link to each file
-    is a part of that file."""
-    with open(os.path.join(ROOT, "README.md"), encoding="utf-8") as readme:
-        text = readme.read()
+    """What is written for users shows the very code: each block below a link
+    to a file, up to the next heading, is a part of that file."""
     for file in files:
-        block = re.search(r"\(examples/" + re.escape(file) + r"\).*?"
-                          r"^```\w*\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+        blocks = re.findall(
+            r"\((?:\.\./)?examples/" + re.escape(file) + r"\)"
+            r"(?:(?!^#|^```).)*^```\w*\n(.*?)^```$",
+            documents(), re.DOTALL | re.MULTILINE)
         with open(os.path.join(EXAMPLES, file), encoding="utf-8") as example:
-            ok(f"README: the block is part of {file}",
-               block and block[1].strip() and block[1] in example.read(),
-               f"it is {block and block[1]!r}")
+            code = example.read()
+        ok(f"README: blocks are part of {file}",
+           blocks and all(block in code for block in blocks), blocks)
 
 
 def readme_block(start):
-    """The README's block that begins so."""
-    with open(os.path.join(ROOT, "README.md"), encoding="utf-8") as readme:
-        return re.search(r"^```\w*\n(" + re.escape(start) + r".*?)^```$",
-                         readme.read(), re.DOTALL | re.MULTILINE)[1]
+    """The block that begins so."""
+    return re.search(r"^```\w*\n(" + re.escape(start) + r".*?)^```$",
+                     documents(), re.DOTALL | re.MULTILINE)[1]
 
 
 def state_change(pid):

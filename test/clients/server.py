@@ -55,17 +55,28 @@ def run_file(name, dsn=""):
     return result.returncode, result.stdout
 
 
+def documents(*files):
+    """The text of files for the users; without an argument of all of them."""
+    files = files or ["README.md"] + sorted(
+        os.path.join("doc", name) for name in os.listdir(
+            os.path.join(TREE, "doc")) if name.endswith(".md"))
+    texts = []
+    for name in files:
+        with open(os.path.join(TREE, name), encoding="utf-8") as file:
+            texts.append(file.read())
+    return "".join(texts)
+
+
 def recipes(language):
-    """The blocks of a language in the README's chapter on what people run."""
-    with open(os.path.join(TREE, "README.md"), encoding="utf-8") as readme:
-        chapter = re.search(r"^## With pgbouncer.*?(?=^## )", readme.read(),
-                            re.MULTILINE | re.DOTALL).group()
-    return re.findall(rf"^```{language}\n(.*?)^```$", chapter,
-                      re.MULTILINE | re.DOTALL)
+    """The blocks of a language about what runs beside the server."""
+    return [block for file in ("doc/pgbouncer.md", "doc/monitoring.md")
+            for block in re.findall(rf"^```{language}\n(.*?)^```$",
+                                    documents(file),
+                                    re.MULTILINE | re.DOTALL)]
 
 
 def readme_query(word):
-    """The README's statement that has a word."""
+    """Their statement that has a word."""
     found, = [statement for block in recipes("sql")
               for statement in block.split(";") if word in statement]
     return found
