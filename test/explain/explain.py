@@ -136,7 +136,7 @@ def check(is_so, claim):
 def introduction():
     version = observer.value("SHOW server_version;").split()[0]
     print(BEGIN)
-    print("## What is eating this session's memory\n")
+    print("# What is eating this session's memory\n")
     say(f"""Each cause below is a session that was made to bloat, and a second
         one that looks at it. All outputs are real, of PostgreSQL {version} with
         `work_mem = '64MB'`; `test/explain.sh` makes them anew. The first
@@ -155,7 +155,7 @@ def introduction():
 
 
 def catalog_caches():
-    print("### Catalog caches\n")
+    print("## Catalog caches\n")
     say("""A query that touches every partition leaves a description of each,
         and of each index, in the session:""")
     session = Session()
@@ -194,7 +194,7 @@ def catalog_caches():
 
 
 def prepared_statements():
-    print("### Prepared statements\n")
+    print("## Prepared statements\n")
     say("""A driver that prepares each statement text, and texts that are never
         the same twice:""")
     session = Session()
@@ -224,7 +224,7 @@ def prepared_statements():
 
 
 def functions():
-    print("### PL functions\n")
+    print("## PL functions\n")
     say("""Each session compiles each function that it calls, and keeps that,
         with the plans of the statements inside:""")
     session = Session()
@@ -251,7 +251,7 @@ def functions():
 
 
 def cursors():
-    print("### Cursors held open\n")
+    print("## Cursors held open\n")
     say("""The rows of a cursor `WITH HOLD` are kept when its transaction ends,
         in memory as far as work_mem goes:""")
     session = Session()
@@ -273,7 +273,7 @@ SELECT name, is_holdable, left(statement, 62) AS statement FROM pg_cursors;
 
 
 def open_transaction():
-    print("### An open transaction\n")
+    print("## An open transaction\n")
     say("""A transaction remembers its savepoints, and the triggers and foreign
         keys that are to be looked at when it ends. A framework made a savepoint
         for each row, and the commit does not come:""")
@@ -300,7 +300,7 @@ FROM pg_session_memory WHERE pid = {pid};
 
 
 def temporary_tables():
-    print("### Temporary tables\n")
+    print("## Temporary tables\n")
     say("""Their pages are buffered in the session, up to temp_buffers:""")
     session = Session()
     do(session, """
@@ -329,7 +329,7 @@ def temporary_tables():
 
 
 def kept_by_malloc():
-    print("### Memory kept by malloc\n")
+    print("## Memory kept by malloc\n")
     say("""What was freed goes back to the operating system only from the end
         of malloc's heap; one small thing that lies behind it keeps it in the
         process. Here a driver has prepared 4,000 statements and then, to keep
@@ -365,7 +365,7 @@ FROM pg_session_memory_categories() WHERE contexts IS NULL;
 
 
 def outside_contexts():
-    print("### Memory outside contexts\n")
+    print("## Memory outside contexts\n")
     say("""Libraries allocate without asking PostgreSQL: the JIT compiler, libpq
         in dblink and postgres_fdw, PL/Python, extensions. A large share of
         `outside contexts` that a trim does not change is theirs. Here a result
