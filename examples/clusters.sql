@@ -27,7 +27,7 @@
 BEGIN;
 SET LOCAL client_min_messages = warning;
 
-CREATE EXTENSION IF NOT EXISTS postgres_fdw;
+CREATE EXTENSION IF NOT EXISTS postgres_fdw SCHEMA public;
 CREATE SCHEMA IF NOT EXISTS session_memory_all;
 
 CREATE OR REPLACE FUNCTION session_memory_all.views()

@@ -20,6 +20,7 @@ import subprocess
 import psycopg2
 
 from assertions import equal, finish, ok
+from recipes import readme_block
 from server import (BLOAT, LEAVE_FREE, connect, query, readme_query, run_file,
                     wait_until)
 
@@ -104,6 +105,20 @@ def crash():
     for table in HISTORY:
         equal(f"{table}: nothing twice when it is stored again",
               rows_of(table)[1], 0)
+
+
+def uninstall():
+    """What the README says takes all of it out again."""
+    for file in "monitoring.sql", "clusters.sql":
+        status, output = run_file(file)
+        ok(f"{file} runs beside it", status == 0, output)
+    query(readme_block("SELECT cron.unschedule"))
+    equal("README: nothing is left of jobs, schemas, the extension", query(
+        "SELECT (SELECT count(*) FROM cron.job), "
+        "(SELECT count(*) FROM pg_namespace "
+        "WHERE nspname LIKE 'session_memory%'), "
+        "(SELECT count(*) FROM pg_extension "
+        "WHERE extname = 'pg_session_memory')"), [(0, 0, 0)])
 
 
 def main():
@@ -257,6 +272,7 @@ def main():
     for connection in listener, bloated, healthy, large:
         connection.close()
     crash()
+    uninstall()
     finish()
 
 
