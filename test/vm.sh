@@ -3,7 +3,7 @@
 # vm.sh
 #	  A machine on which Linux says no, and which has swap and cgroup v2.
 #
-#	test/vm.sh [yama|swap|group|oom|guard]...
+#	test/vm.sh [yama|swap|huge_pages|group|oom|guard]...
 #
 # Ubuntu's default is kernel.yama.ptrace_scope = 1, and no machine that tests
 # usually run on has it.  This makes a virtual machine, of the same Debian as
@@ -199,13 +199,13 @@ main()
 	local parts=("$@") why suite='' system='' disks output tail status=0
 
 	for why in "$@"; do
-		if [[ " yama swap group oom guard " != *" $why "* ]]; then
+		if [[ " yama swap huge_pages group oom guard " != *" $why "* ]]; then
 			unset -f private_at_exit
-			private_say "usage: $0 [yama|swap|group|oom|guard]..."
+			private_say "usage: $0 [yama|swap|huge_pages|group|oom|guard]..."
 			exit 2
 		fi
 	done
-	[[ ${#parts[@]} -gt 0 ]] || parts=(yama swap group oom guard)
+	[[ ${#parts[@]} -gt 0 ]] || parts=(yama swap huge_pages group oom guard)
 	private_prepare
 	if ! possible_here; then
 		skip_all "$why"

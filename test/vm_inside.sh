@@ -332,6 +332,36 @@ test_swap()
 }
 
 # ---------------------------------------------------------------------------
+# Huge pages
+# ---------------------------------------------------------------------------
+
+test_huge_pages()
+{
+	local pages=/proc/sys/vm/nr_hugepages
+
+	echo 3 >/proc/sys/vm/drop_caches
+	echo 1 >/proc/sys/vm/compact_memory
+	echo 100 >"$pages"
+	if [[ $(<"$pages") -lt 100 ]]; then
+		echo "skip huge pages: the kernel has found room for $(<"$pages") only"
+		echo 0 >"$pages"
+		return
+	fi
+	private_start huge shared_preload_libraries=pg_session_memory \
+		shared_buffers=96MB huge_pages=on
+	private_psql -c 'CREATE EXTENSION pg_session_memory'
+	# The kernel has set them aside: they are not available to anybody.
+	is "huge pages: shared buffers in them are not promised once more" \
+		"$(answer 'SELECT untouched_bytes FROM pg_session_memory_server')" 0
+	near "huge pages: available is what the kernel calls so" "$(available)" \
+		"$(awk '$1 == "MemAvailable:" { print $2 * 1024 }' /proc/meminfo)"
+	is "huge pages: sessions are read as ever" \
+		"$(answer "SELECT count(*) > 50 FROM pg_session_memory_contexts()")" t
+	private_stop huge
+	echo 0 >"$pages"
+}
+
+# ---------------------------------------------------------------------------
 # cgroup v2
 # ---------------------------------------------------------------------------
 
