@@ -279,10 +279,12 @@ foreach my $victim ('session', 'watcher')
 	start_statement($session,
 		"/* the last one */ SELECT array_length(a, 1), pg_sleep(1000)
 		FROM (SELECT array_agg(md5(i::text)) AS a
-			FROM generate_series(1, 200000) AS i) AS s");
+			FROM generate_series(1, 500000) AS i) AS s");
+	# More than what other sessions come and go with: that sample is told of in
+	# which all together had most.
 	wait_for("count(*) > 0 FROM pg_session_memory_history_sessions
 		WHERE pid = $session_pid AND at > '$started'
-			AND query LIKE '/* the last one%' AND execution_bytes > 10000000",
+			AND query LIKE '/* the last one%' AND execution_bytes > 30000000",
 		"$victim killed: it was recorded");
 	kill 'KILL', $victim eq 'session' ? $session_pid : watcher_pid();
 	eval { $session->{run}->kill_kill };
