@@ -3,11 +3,12 @@
 # memory-safety.sh
 #	  The tests with a server and a library that watch their own memory.
 #
-#	test/memory-safety.sh [regress|tap|stress]...
+#	test/memory-safety.sh [regress|tap|stress]... [FILE.pl...]
 #
 # PostgreSQL and the extension are compiled with AddressSanitizer and
 # UndefinedBehaviorSanitizer, from the source of the installed package, and
-# then test/check.sh runs these parts with them; all three without an argument.
+# then test/check.sh runs these parts with them, of the TAP files those that
+# are named; all three parts without an argument.
 #
 # What is judged is what the sanitizers find, not what the tests say: their
 # allocator takes the place of malloc, so that amounts of memory, and what a
@@ -92,11 +93,12 @@ what_is_found()
 # run_part PART: judges by what is found while it runs
 run_part()
 {
-	local part=$1 log=$PRIVATE_DIR/$1.part tests finding found=
+	local part=$1 log=$PRIVATE_DIR/$1.part tests finding found='' arguments=()
 
 	sanitizer_options "$part"
 	touch "$PRIVATE_DIR/begin"
-	"$PRIVATE_SOURCE/test/check.sh" "$part" >"$log" 2>&1 &
+	[[ $part != tap ]] || arguments=("${files[@]}")
+	"$PRIVATE_SOURCE/test/check.sh" "$part" "${arguments[@]}" >"$log" 2>&1 &
 	private_wait $! || true
 	while IFS= read -r finding; do
 		found=yes
@@ -119,19 +121,23 @@ run_part()
 
 main()
 {
-	local parts=("$@") part
+	local parts=() files=() part
 
-	[[ ${#parts[@]} -gt 0 ]] || parts=(regress tap stress)
-	for part in "${parts[@]}"; do
+	for part in "$@"; do
 		case $part in
-			regress | tap | stress) ;;
+			regress | tap | stress) parts+=("$part") ;;
+			*.pl) files+=("$part") ;;
 			*)
 				unset -f private_at_exit
-				private_say "usage: $0 [regress|tap|stress]..."
+				private_say "usage: $0 [regress|tap|stress]... [FILE.pl...]"
 				exit 2
 				;;
 		esac
 	done
+	if [[ ${#files[@]} -gt 0 && " ${parts[*]} " != *" tap "* ]]; then
+		parts+=(tap)
+	fi
+	[[ ${#parts[@]} -gt 0 ]] || parts=(regress tap stress)
 
 	private_prepare
 	private_choose_major
