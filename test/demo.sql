@@ -9,6 +9,16 @@
 \echo
 \echo === Which sessions are biggest?
 \echo
+SELECT s.pid, s.usename AS role, s.application_name AS application, s.state,
+       pg_size_pretty(s.anon_bytes + s.swap_bytes) AS memory,
+       c.category AS most_of_it, pg_size_pretty(c.total_bytes) AS bytes
+FROM pg_session_memory s, LATERAL (
+    SELECT category, total_bytes FROM pg_session_memory_categories(s.pid) LIMIT 1) c
+WHERE s.backend_type = 'client backend' AND s.pid <> pg_backend_pid()
+ORDER BY s.anon_bytes + s.swap_bytes DESC NULLS LAST;
+
+\echo === What is it in each of them?
+\echo
 SELECT pid, usename AS role, datname AS database, application_name AS application,
        pg_size_pretty(anon_bytes + swap_bytes) AS memory,
        pg_size_pretty(catalog_cache_bytes) AS catalogs,
