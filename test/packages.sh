@@ -115,6 +115,37 @@ get()
 	DEBIAN_FRONTEND=noninteractive apt-get -qy -o Dpkg::Use-Pty=0 "$@"
 }
 
+# told BEGINNING: runs the README's block of commands that begins so, where a
+# newcomer is, for the version that is here
+told()
+{
+	local block
+
+	block=$(awk -v beginning="$1" '/^```/ { shown = 0 }
+		/^```sh$/ { getline; shown = index($0, beginning) == 1 }
+		shown' /project/README.md)
+	[[ -n $block ]] || { echo "the README has no such block"; return 1; }
+	(
+		cd /elsewhere/newcomer &&
+			URL=/elsewhere/origin \
+				bash -exc "${block//postgresql-15/postgresql-$major}"
+	)
+}
+
+# A machine on which apt asks nothing, and that has sudo
+newcomer()
+{
+	mkdir -p /elsewhere/newcomer
+	cp -a /elsewhere/project /elsewhere/origin
+	git -C /elsewhere/origin init -q
+	git -C /elsewhere/origin add -A
+	git -C /elsewhere/origin -c user.name=test -c user.email=test@localhost \
+		commit -q -m test
+	command -v sudo >/dev/null ||
+		install -m 755 /dev/stdin /usr/local/bin/sudo <<<$'#!/bin/sh\nexec "$@"'
+	echo 'APT::Get::Assume-Yes "true";' >/etc/apt/apt.conf.d/newcomer
+}
+
 # A second package of the same sources, as an upgrade is
 next_revision()
 {
@@ -147,9 +178,13 @@ test_debian()
 	package=postgresql-$major-pg-session-memory
 	pg_createcluster "$major" main >/output 2>&1
 	pg_ctlcluster "$major" main start
+	check "a newcomer's machine" newcomer
 	state >/state.before
 
-	check "apt installs $package" get install /project/dist/"${package}"_*.deb
+	check "the README's commands install $package" told 'sudo apt install git '
+	check "the README's links lead somewhere" test \
+		-f "/usr/share/doc/$package/README.md" -a \
+		-f "/usr/share/doc/$package/doc/causes.md"
 	check "CREATE EXTENSION" sql 'CREATE EXTENSION pg_session_memory'
 	check "it looks at sessions" is t \
 		'SELECT count(*) > 0 FROM pg_session_memory WHERE contexts > 50'
@@ -167,7 +202,7 @@ test_debian()
 	check "DROP EXTENSION" sql 'DROP EXTENSION pg_session_memory'
 	check "no preloading" sql 'ALTER SYSTEM RESET shared_preload_libraries'
 	check "restart without it" pg_ctlcluster "$major" main restart
-	check "apt purges it" get purge 'postgresql-*-pg-session-memory'
+	check "the README's command purges it" told 'sudo apt purge '
 	state >/state.after
 	check "nothing of it stays" diff /state.before /state.after
 	check "no file of its name stays" has_none
@@ -227,7 +262,7 @@ rpm_has_all()
 
 	files=$(rpm -qlp /project/dist/pg_session_memory_*.x86_64.rpm) || return
 	for name in pg_session_memory.so pg_session_memory.control \
-		pg_session_memory--1.0.sql LICENSE README.md; do
+		pg_session_memory--1.0.sql LICENSE README.md causes.md; do
 		grep "/$name\$" <<<"$files" || { echo "without $name"; return 1; }
 	done
 }

@@ -8,6 +8,7 @@ import re
 import subprocess
 
 from assertions import equal, finish, ok
+from recipes import readme_block
 from server import BLOAT, EXAMPLES, Server, connect, query, run_file
 
 ROLE = "pooled"
@@ -56,6 +57,10 @@ def main():
     ok("monitoring.sql runs", status == 0, output)
     equal("nagios.cfg has two commands", list(commands()), [
         "check_session_memory_bloat", "check_session_memory_size"])
+
+    for line in readme_block("check_command").splitlines():
+        state(f"doc/monitoring.md: {line}", "OK",
+              *line.split(maxsplit=1)[1].split("!"))
 
     bloat = "check_session_memory_bloat"
     sessions = [connect(f"user={ROLE}") for _ in range(2)]

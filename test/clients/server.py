@@ -145,4 +145,8 @@ class Server:
                                 stdout=subprocess.DEVNULL,
                                 stderr=subprocess.PIPE)
         if result.returncode != 0:
+            log = os.path.join(self.directory, "log")
+            if os.path.exists(log):
+                with open(log, encoding="utf-8") as file:
+                    result.stderr += file.read()[-4000:]
             raise RuntimeError(f"{command[0]}: {result.stderr}")
