@@ -8,10 +8,11 @@
 # All parts without an argument; of the TAP files, those that are named:
 #
 #	test/check.sh test/t/003_cancel.pl
-#   Packages that are missing are installed; see
-# private_server.sh for that, and for what PG_MAJOR, KEEP and TMPDIR do.
-# Nothing is written to the checkout.  PGSM_STRESS_SECONDS is how long stress
-# takes, 60 by default.
+#
+# Packages that are missing are installed; see private_server.sh for that, and
+# for what PG_MAJOR, KEEP and TMPDIR do.  Nothing is written to the checkout.
+# PGSM_STRESS_SECONDS is how long stress takes, 60 by default.  Where
+# PGSM_PICTURES_SEEN names a version, pictures are skipped: it has shown them.
 #
 # The last line is "N passed, M failed", with ", K skipped" where something
 # was, and the status is zero only if M is.
@@ -510,6 +511,10 @@ count_lines()
 check_pictures()
 {
 	heading "Pictures"
+	if [[ -n ${PGSM_PICTURES_SEEN:-} ]]; then
+		skip pictures "the same page was looked at with PostgreSQL $PGSM_PICTURES_SEEN, its figures are tested by t/080_report.pl"
+		return
+	fi
 	count_lines pictures "$PRIVATE_SOURCE/test/pictures/run"
 }
 
