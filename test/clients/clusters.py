@@ -68,7 +68,7 @@ def one_view(servers):
             "WHERE usename = 'pooled' ORDER BY 1", CENTRAL),
             [(name, pids[name], f"of_{name}", True, True)
              for name in sorted(names)])
-        equal("the README's query shows the largest of all", query(
+        equal("doc/monitoring.md: the query shows the largest of all", query(
             readme_query("session_memory_all.pg_session_memory"),
             CENTRAL)[0][3], "of_other")
         for name, _, dsn, schema in servers:

@@ -208,13 +208,13 @@ def main():
         f"WHERE pid = {pid}) "
         "FROM session_memory.history WHERE reason IS NOT NULL"),
         [(True, True, True, True)])
-    equal("the README's query of alerts shows it", [
+    equal("doc/monitoring.md: the query of alerts shows it", [
         (row[2:6]) for row in query(readme_query("session_memory.alert"))
         if row[0]], [(bloated.get_backend_pid(), ROLE, "bloated", "context")])
-    ok("the README's query of the history shows figures", any(
+    ok("doc/monitoring.md: the query of the history shows figures", any(
         row[1] > 0 and row[2] >= row[3] >= LARGE
         for row in query(readme_query("session_memory.history ")) if row[1]))
-    ok("the README's query of its sessions shows figures", any(
+    ok("doc/monitoring.md: that of its sessions shows figures", any(
         row[1] == "postgres" and row[2] > 0 and row[3] >= LARGE
         for row in query(readme_query("session_memory.history_sessions"))))
     for table in HISTORY:

@@ -36,7 +36,6 @@ PIDS = re.compile(r"(?<=\()\d{4,5}(?=[,)])|(?<=pid = )\d{4,5}\b")
 # and what of it shows that.
 ELSEWHERE = {
     "test/demo.sh": ("test/fresh-machine.sh", "test/demo.sh"),
-    "test/check.sh": ("test/fresh-machine.sh", "test/check.sh"),
     "test/guard.sh": ("test/check.sh", "test/guard.sh"),
     "sudo apt install git": ("test/packages.sh",
                              "told 'sudo apt install git '"),
@@ -621,6 +620,9 @@ def main():
     messages()
     blocks = [block for file in files() for block in blocks_of(file)
               if file == "README.md" or file.startswith("doc/")]
+    equal("what other tests run is still there", [
+        start for start in ELSEWHERE
+        if not any(block.text.startswith(start) for block in blocks)], [])
     newcomer(blocks)
     all_others(blocks)
     finish()

@@ -99,7 +99,7 @@ def main():
     expected = query("SELECT context_bytes FROM pg_session_memory "
                      f"WHERE pid = {pid}")[0][0]
     command = readme_block("TopMemoryContext;CacheMemoryContext;Cached")
-    ok("README: lines as they are", all(
+    ok("doc/report.md: lines as they are", all(
         line.rpartition(" ")[2].isdigit()
         for line in command.splitlines()), command)
 

@@ -1,4 +1,4 @@
-"""The README's settings of pgbouncer, each in the pool modes that it names.
+"""The settings of doc/pgbouncer.md, each in the pool modes that it names.
 
 What is between the lines of a block there goes to pgbouncer as it is.  A
 client that comes after one that has bloated the session gets another session;
@@ -173,7 +173,7 @@ def main():
         'LANGUAGE plpgsql AS $$ DECLARE x int; BEGIN RETURN; %s END $$',
         repeat('x := 1; ', 50000)); END $do$""")
     blocks = recipes("ini")
-    equal("the README has one block", len(blocks), 1)
+    equal("it has one block", len(blocks), 1)
     for block in blocks[0].split("\n\n"):
         title = block.splitlines()[0].lstrip("; ")
         modes, name = title.split(" pooling: ")

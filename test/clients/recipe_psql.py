@@ -179,7 +179,7 @@ def screens():
 
 
 def readme(pid):
-    """The README's lines, as they are but for the file and the pid."""
+    """The lines of doc/monitoring.md, as they are but for the file and the pid."""
     lines = readme_block(r"\i psqlrc").replace(r"\i psqlrc", rf"\i {FILE}")
     lines = re.sub(r"memory_pid \d+", f"memory_pid {pid}", lines).splitlines()
     watched = [number for number, line in enumerate(lines) if "watch" in line][0]
@@ -198,12 +198,12 @@ def readme(pid):
     process.terminate()
     process.stdout.close()
     process.wait()
-    equal(r"README: :memory \watch shows it again and again", shown, 4)
+    equal(r"doc/monitoring.md: :memory \watch shows it again and again", shown, 4)
 
     del lines[watched]
     result = subprocess.run(["psql", "-X"], input="\n".join(lines) + "\n",
                             capture_output=True, text=True)
-    ok("README: the contexts of a session",
+    ok("doc/monitoring.md: the contexts of a session",
        not result.stderr and "CachedPlanSource" in result.stdout,
        result.stdout + result.stderr)
 

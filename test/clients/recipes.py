@@ -64,7 +64,7 @@ def in_readme(*files):
             documents(), re.DOTALL | re.MULTILINE)
         with open(os.path.join(EXAMPLES, file), encoding="utf-8") as example:
             code = example.read()
-        ok(f"README: blocks are part of {file}",
+        ok(f"what is shown is a part of {file}",
            blocks and all(block in code for block in blocks), blocks)
 
 
