@@ -3,48 +3,47 @@
 
 look.py ROUNDS MAX_CONTEXTS OUTPUT
 
-Makes sessions of several sizes, with PREPARE and one that has planned a query
-over 3,000 partitions, and has them and an observer ask, in turns:
+Makes sessions of several sizes, with PREPARE, one that has planned a query
+over 3,000 partitions, and two with savepoints in each other, a context a level;
+and has them and an observer ask, in turns:
 
   self, core    in the session itself: pg_session_memory_contexts() and
                 pg_backend_memory_contexts
   other         in the observer: pg_session_memory_contexts(pid)
   walk          in the observer: the figures of the view for that session
+  nothing       in the observer: SELECT 1, which is what a statement takes
 
 the first two kinds as
 
   count         SELECT count(*), sum(total_bytes), for which the planner asks
                 our function for two columns only
   same          the count of each of the columns that both have
-  all           SELECT count(c) of whole rows, for which every column has to be
-                there
+
+PostgreSQL's view calls itself for each level, and is not asked about savepoints:
+it may have no stack for so many.
 
 Times are CPU of the process that does the work, as the kernel counts it in
 /proc/PID/schedstat; small ones are of many queries in a row.  The observer
 has looked at the session before; "first" is a walk by one that has not.
 
-Then what the observed session itself spends: under all our looks at it
-together, and under pg_log_backend_memory_contexts(pid); and what a look reads,
-which strace sees.
+Then what the observed session itself spends, of CPU and of memory: under all
+our looks at it together, and under pg_log_backend_memory_contexts(pid); and
+what a look reads, which strace sees.
 """
-import re
-import shutil
-import signal
-import subprocess
 import sys
-import tempfile
 import time
 
-from sessions import (connect, cpu_ns, make_partitions, prepare_statements,
-                      progress, ratios, run, save, shuffled, spread)
+from deep import make_tree
+from sessions import (connect, cpu_ns, figure, make_partitions, page_faults,
+                      prepare_statements, progress, ratios, reads_of, run,
+                      save, shuffled, spread)
 
 # What a session has, and contexts, about.
 SESSIONS = (("fresh", 0), ("statements", 1000), ("statements", 6000),
             ("partitions", 6000), ("statements", 66000),
-            ("statements", 300000))
+            ("statements", 300000), ("levels", 10000), ("levels", 50000))
 PARTITIONS = 3000
 COUNT = "SELECT count(*), sum(total_bytes) FROM {} c"
-ALL = "SELECT count(c) FROM {} c"
 WALK = ("SELECT contexts, context_bytes FROM "
         "pg_session_memory_measure({}, NULL)")
 
@@ -56,8 +55,8 @@ CONTEXTS_A_MEASUREMENT = 6000
 FIRST_LOOKS = 5
 
 
-def open_session():
-    connection = connect()
+def open_session(connection=None):
+    connection = connection or connect()
     # The rows of neither side are to go to a file.
     run(connection, "SET work_mem = '1GB'")
     return connection
@@ -73,6 +72,14 @@ def columns_of(connection, source):
         return [column.name for column in cursor.description]
 
 
+def make_session(kind, size):
+    if kind == "levels":
+        return open_session(make_tree("deep", size))
+    connection = open_session()
+    make_size(connection, kind, size)
+    return connection
+
+
 def make_size(connection, kind, size):
     if kind == "partitions":
         run(connection, "SELECT count(*) FROM part WHERE b = 1")
@@ -80,40 +87,6 @@ def make_size(connection, kind, size):
     missing = size - count_contexts(connection)[0]
     if missing > 0:
         prepare_statements(connection, 1, missing // 2)
-
-
-def reads_of(observer, sql):
-    """What a query reads of other processes: process_vm_readv calls, ranges
-    that they name, and bytes.  None where strace cannot."""
-    pid = observer.get_backend_pid()
-    if shutil.which("strace") is None:
-        return None
-    with tempfile.NamedTemporaryFile(mode="r") as output:
-        with subprocess.Popen(
-                ["strace", "-q", "-e", "trace=process_vm_readv",
-                 "-o", output.name, "-p", str(pid)],
-                stderr=subprocess.PIPE, text=True) as strace:
-            try:
-                while not _is_traced(pid):
-                    if strace.poll() is not None:
-                        progress("skip what a look reads: " +
-                                 strace.stderr.read().strip())
-                        return None
-                    time.sleep(0.01)
-                run(observer, sql)
-            finally:
-                if strace.poll() is None:
-                    strace.send_signal(signal.SIGINT)
-        calls = re.findall(r"^process_vm_readv\(.*\], (\d+), 0\) += (-?\d+)",
-                           output.read(), re.MULTILINE)
-    return {"calls": len(calls), "ranges": sum(int(n) for n, _ in calls),
-            "bytes": sum(max(0, int(copied)) for _, copied in calls)}
-
-
-def _is_traced(pid):
-    with open(f"/proc/{pid}/status", encoding="ascii") as file:
-        return any(line.startswith("TracerPid:") and line.split()[1] != "0"
-                   for line in file)
 
 
 def let_rest(session):
@@ -140,21 +113,28 @@ def log_once(observer, pid):
 
 
 def first_walk(other, pid):
-    """Milliseconds of CPU of an observer that has looked at another session
-    only."""
+    """Milliseconds of CPU, and page faults, of an observer that has looked at
+    another session only."""
     observer = open_session()
     for _ in range(2):
         run(observer, WALK.format(other.get_backend_pid()))
     before = cpu_ns(observer.get_backend_pid())
+    faults = page_faults(observer)
     run(observer, WALK.format(pid))
     took = cpu_ns(observer.get_backend_pid()) - before
+    faults = page_faults(observer) - faults
     observer.close()
-    return took / 1e6
+    return took / 1e6, faults
+
+
+def memory_kb(pid):
+    """What a process has: resident and in swap"""
+    path = f"/proc/{pid}/smaps_rollup"
+    return round((figure(path, "Private_") + figure(path, "Swap:")) * 1024)
 
 
 def look(observer, kind, size, rounds):
-    session = open_session()
-    make_size(session, kind, size)
+    session = make_session(kind, size)
     pid = session.get_backend_pid()
     contexts, size_bytes = count_contexts(session)
     # Asking itself has loaded the library into it, which would have it measure
@@ -169,15 +149,16 @@ def look(observer, kind, size, rounds):
     queries = {
         "self count": (session, COUNT.format(ours.format(""))),
         "self same": (session, same.format(ours.format(""))),
-        "self all": (session, ALL.format(ours.format(""))),
         "core count": (session, COUNT.format("pg_backend_memory_contexts")),
         "core same": (session, same.format("pg_backend_memory_contexts")),
-        "core all": (session, ALL.format("pg_backend_memory_contexts")),
         "other count": (observer, COUNT.format(ours.format(pid))),
         "other same": (observer, same.format(ours.format(pid))),
-        "other all": (observer, ALL.format(ours.format(pid))),
         "walk": (observer, WALK.format(pid)),
+        "nothing": (observer, "SELECT 1"),
     }
+    if kind == "levels":
+        queries = {name: query for name, query in queries.items()
+                   if not name.startswith("core")}
     times = {name: [] for name in queries}
     for connection, sql in queries.values():
         run(connection, sql)
@@ -192,6 +173,7 @@ def look(observer, kind, size, rounds):
 
     let_rest(session)
     observations = 0
+    memory = memory_kb(pid)
     before = cpu_ns(pid)
     for connection, sql in queries.values():
         if connection is observer:
@@ -199,11 +181,13 @@ def look(observer, kind, size, rounds):
                 run(observer, sql)
                 observations += 1
     lost = cpu_ns(pid) - before
+    memory = memory_kb(pid) - memory
 
     with connect() as other:
         first = [first_walk(other, pid)
                  for _ in range(min(rounds, FIRST_LOOKS))]
-    logged = [log_once(observer, pid) for _ in range(rounds)]
+    logged = [] if kind == "levels" else [log_once(observer, pid)
+                                          for _ in range(rounds)]
     result = {
         "session": kind, "contexts": contexts, "bytes": int(size_bytes),
         "columns": {"core": len(columns["core"]), "ours": len(columns["ours"]),
@@ -211,16 +195,14 @@ def look(observer, kind, size, rounds):
         "ms": {name: spread(values) for name, values in times.items()},
         # each beside what PostgreSQL has for the same query
         "ratio": {name: ratios(times[name], times["core " + name.split()[1]])
-                  for name in times if name.split()[0] in ("self", "other")},
-        "observations": observations, "lost_ns": lost,
-        "log_ms": spread([ms for ms, _ in logged]),
-        "log_lost_ms": spread([ms for _, ms in logged]),
-        "walk_us_a_context":
-            [ms * 1e3 / contexts for ms in spread(times["walk"])],
-        "first_walk_us_a_context": [ms * 1e3 / contexts
-                                    for ms in spread(first)],
-        "reads": {name: reads_of(observer, queries[name][1])
-                  for name in ("walk", "other all")},
+                  for name in times if kind != "levels" and
+                  name.split()[0] in ("self", "other")},
+        "observations": observations, "lost_ns": lost, "lost_kb": memory,
+        "log_ms": spread([ms for ms, _ in logged]) if logged else None,
+        "log_lost_ms": spread([ms for _, ms in logged]) if logged else None,
+        "first_ms": spread([ms for ms, _ in first]),
+        "first_faults": spread([faults for _, faults in first]),
+        "reads": reads_of(observer, queries["walk"][1]),
     }
     session.close()
     return result

@@ -4,8 +4,13 @@ Where a server is comes from libpq's environment (PGHOST, PGUSER, ...).
 """
 import json
 import random
+import re
+import shutil
+import signal
 import statistics
+import subprocess
 import sys
+import tempfile
 import time
 
 import psycopg2
@@ -62,6 +67,12 @@ def anon_mb(connection):
     return figure(f"/proc/{connection.get_backend_pid()}/status", "RssAnon:")
 
 
+def page_faults(connection):
+    with open(f"/proc/{connection.get_backend_pid()}/stat",
+              encoding="ascii") as file:
+        return int(file.read().rpartition(")")[2].split()[7])
+
+
 def private_mb(connection):
     return figure(f"/proc/{connection.get_backend_pid()}/smaps_rollup",
                   "Private_")
@@ -91,6 +102,40 @@ def cpu_ns(pid):
 
 def cpu_ms(connection):
     return cpu_ns(connection.get_backend_pid()) / 1e6
+
+
+def reads_of(observer, sql):
+    """What a query reads of other processes: process_vm_readv calls, ranges
+    that they name, and bytes.  None where strace cannot."""
+    pid = observer.get_backend_pid()
+    if shutil.which("strace") is None:
+        return None
+    with tempfile.NamedTemporaryFile(mode="r") as output:
+        with subprocess.Popen(
+                ["strace", "-q", "-e", "trace=process_vm_readv",
+                 "-o", output.name, "-p", str(pid)],
+                stderr=subprocess.PIPE, text=True) as strace:
+            try:
+                while not _is_traced(pid):
+                    if strace.poll() is not None:
+                        progress("skip what a look reads: " +
+                                 strace.stderr.read().strip())
+                        return None
+                    time.sleep(0.01)
+                run(observer, sql)
+            finally:
+                if strace.poll() is None:
+                    strace.send_signal(signal.SIGINT)
+        calls = re.findall(r"^process_vm_readv\(.*\], (\d+), 0\) += (-?\d+)",
+                           output.read(), re.MULTILINE)
+    return {"calls": len(calls), "ranges": sum(int(n) for n, _ in calls),
+            "bytes": sum(max(0, int(copied)) for _, copied in calls)}
+
+
+def _is_traced(pid):
+    with open(f"/proc/{pid}/status", encoding="ascii") as file:
+        return any(line.startswith("TracerPid:") and line.split()[1] != "0"
+                   for line in file)
 
 
 # ----------------------------------------------------------------------------
