@@ -2,7 +2,7 @@
 
 guard.py runs MODE RUNS OUTPUT		runaways beside ordinary work
 guard.py calm MINUTES OUTPUT		large but legal work: false alarms
-guard.py rates LIBRARY OUTPUT		how fast memory may be taken
+guard.py rates LIBRARY OUTPUT [short]	how fast memory may be taken
 
 The server is in a control group of its own with a limit, and this program is
 not.  LOG and GROUP in the environment name the server's log and that group's
@@ -13,7 +13,8 @@ fits into the page cache, one after the other, with the guard on.  Nothing of
 it may fail.
 
 rates: a C function takes memory at a given rate in given steps, three times
-each.  In a table, whether the server had to restart.
+each; short: 16 MB, with the reserve as it is.  In a table, whether the server
+had to restart; and how much memory the processes had at most.
 
 runs: twenty sessions do ordinary work all the time.  A run is one runaway, or
 seven or thirty at once, until each was refused, cancelled or lost its
@@ -492,7 +493,36 @@ RESERVES = (32, 64, 128)                # MB
 TRIES = 3
 
 
-def rates(library, output):
+class Most(threading.Thread):
+    """The most memory that the group's processes have had, in bytes, while
+    it lasts.  The page cache is not counted: the kernel takes it back."""
+
+    def __init__(self):
+        super().__init__(daemon=True)
+        self.stop = threading.Event()
+        self.bytes = 0
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stop.set()
+        self.join()
+
+    def run(self):
+        path = os.environ["GROUP"] + "/memory.stat"
+        names = ("total_rss", "total_shmem") if "rss " in open(
+            path, encoding="ascii").read() else ("anon", "shmem")
+        with open(path, encoding="ascii") as file:
+            while not self.stop.wait(0.002):
+                file.seek(0)
+                now = dict(line.split() for line in file)
+                self.bytes = max(self.bytes, sum(int(now.get(name, 0))
+                                                 for name in names))
+
+
+def rates(library, output, short=False):
     connection = connect()
     run(connection, f"""CREATE OR REPLACE FUNCTION take(bigint, bigint, bigint)
         RETURNS bigint AS '{library}' LANGUAGE C STRICT""")
@@ -504,7 +534,7 @@ def rates(library, output):
     print("reserve", *(f"{rate:g} GB/s, {step} MB" for rate in RATES
                        for step in STEPS), sep=" | ")
     results = []
-    for reserve in RESERVES:
+    for reserve in [128] if short else RESERVES:
         connection = connect()
         run(connection, "ALTER SYSTEM SET pg_session_memory.guard_reserve = "
             f"'{reserve}MB'")
@@ -513,19 +543,24 @@ def rates(library, output):
         time.sleep(2)
         cells = []
         for rate in RATES:
-            for step in STEPS:
+            for step in [16] if short else STEPS:
                 before = restarts()
+                most = []
                 for _ in range(TRIES):
-                    statement(f"SELECT take(1 << 40, {step} << 20, "
-                              f"{int(rate * 1e9)})".replace("1 <<",
-                                                            "1::bigint <<"))
+                    with Most() as watched:
+                        statement(f"SELECT take(1 << 40, {step} << 20, "
+                                  f"{int(rate * 1e9)})".replace(
+                                      "1 <<", "1::bigint <<"))
+                    most.append(watched.bytes)
                     time.sleep(0.3)
                     wait_for_calm()
                 cells.append(restarts() - before)
                 results.append({"reserve_mb": reserve, "rate_gb": rate,
-                                "step_mb": step, "restarts": cells[-1]})
+                                "step_mb": step, "restarts": cells[-1],
+                                "most_mb": [n / 2 ** 20 for n in most]})
         print(f"{reserve} MB", *cells, sep=" | ")
-    save(output, {"rates": results, "tries": TRIES})
+    save(output, {"rates": results, "tries": TRIES,
+                  "group_mb": int(os.environ["GROUP_MB"])})
 
 
 def main():
@@ -535,7 +570,7 @@ def main():
     elif part == "calm":
         calm(float(sys.argv[2]), sys.argv[3])
     elif part == "rates":
-        rates(sys.argv[2], sys.argv[3])
+        rates(sys.argv[2], sys.argv[3], "short" in sys.argv[4:])
 
 
 if __name__ == "__main__":

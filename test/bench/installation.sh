@@ -16,6 +16,7 @@ bench_installation()
 	private_choose_major
 	private_is_installed "postgresql-$PG_MAJOR" ||
 		private_packages "postgresql-$PG_MAJOR" || true
+	private_packages "postgresql-plpython3-$PG_MAJOR" || true
 	if private_packages "postgresql-$PG_MAJOR-pg-stat-kcache"; then
 		with_kcache=yes
 	fi

@@ -17,7 +17,6 @@ cluster makes without callgrind.  That is so if they were driven by the clock;
 if there were more, all count.
 """
 import concurrent.futures
-import glob
 import os
 import re
 import shutil
@@ -47,11 +46,11 @@ class Server:
         with open(f"{self.directory}/data/postgresql.conf", "a",
                   encoding="utf-8") as file:
             file.write(f"unix_socket_directories = '{self.directory}'\n")
+            file.write("log_connections = on\n")
             libraries, *others = settings.split(";")
             file.write(f"shared_preload_libraries = '{libraries}'\n")
             for setting in others:
-                name, value = setting.split("=", 1)
-                file.write(f"{name} = '{value}'\n")
+                file.write("{} = '{}'\n".format(*setting.split("=", 1)))
         self.log = open(f"{self.directory}/log", "wb")
         self.process = None
 
@@ -87,43 +86,48 @@ class Server:
             self.fail("pgbench failed:\n" + done.stdout)
         return done.stdout
 
-    def complete(self):
-        """Files of processes that have ended"""
-        found = set()
-        for path in glob.glob(f"{self.directory}/out/*"):
-            with open(path, encoding="utf-8") as file:
-                if re.search(r"^totals: \d", file.read()[-200:],
-                             re.MULTILINE):
-                    found.add(path)
-        return found
+    def logged(self):
+        with open(f"{self.directory}/log", encoding="utf-8") as file:
+            return file.read()
 
     def session(self, script, transactions):
         """(instructions, walks, instructions of these, seconds) of a session
         that has made so many transactions"""
-        before = self.complete()
+        before = len(self.logged())
         began = time.monotonic()
         self.pgbench(script, "-t", str(transactions))
         took = time.monotonic() - began
-        # pgbench has a session of its own, which asks for the scale.
-        while len(new := self.complete() - before) < 2:
-            if time.monotonic() > began + PATIENCE:
-                self.fail("callgrind has not written what it counted")
-            time.sleep(0.1)
-        return (*max(read_counts(path) for path in new), took)
+        # There is one more, which has asked for the scale.
+        pids = re.findall(r"\[(\d+)\].* authorized: .*name=pgbench",
+                          self.logged()[before:])
+        counts = []
+        for pid in pids:
+            while not (found := read_counts(f"{self.directory}/out/{pid}")):
+                if time.monotonic() > began + PATIENCE:
+                    self.fail("callgrind has not written what it counted")
+                time.sleep(0.1)
+            counts.append(found)
+        return (*max(counts), took)
 
     def __del__(self):
         self.log.close()
 
 
 def read_counts(path):
-    """All instructions, walks, and instructions of the walks.
+    """All instructions, walks, and instructions of the walks; None before
+    the file is complete.
 
     Functions have numbers, and a name where the file has them first; a line
     calls=COUNT follows the number of the function that is called, and a line
     with the instructions of all these calls follows that."""
+    if not os.path.exists(path):
+        return None
     with open(path, encoding="utf-8") as file:
         text = file.read()
-    total = int(re.search(r"^totals: (\d+)", text, re.MULTILINE)[1])
+    total = re.search(r"^totals: (\d+)\n", text, re.MULTILINE)
+    if not total:
+        return None
+    total = int(total[1])
     walk = re.search(r"^c?fn=\((\d+)\) session_measure$", text, re.MULTILINE)
     if not walk:
         return total, 0, 0

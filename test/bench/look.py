@@ -128,9 +128,9 @@ def first_walk(other, pid):
 
 
 def memory_kb(pid):
-    """What a process has: resident and in swap"""
-    path = f"/proc/{pid}/smaps_rollup"
-    return round((figure(path, "Private_") + figure(path, "Swap:")) * 1024)
+    """What a process has of its own: resident and in swap"""
+    path = f"/proc/{pid}/status"
+    return round((figure(path, "RssAnon:") + figure(path, "VmSwap:")) * 1024)
 
 
 def look(observer, kind, size, rounds):

@@ -1,428 +1,458 @@
 #!/usr/bin/python3
-"""The benchmark's results as a table, as JSON and as pictures.
+"""The benchmark's results as a document, as JSON and as pictures.
 
-report.py RESULTS [OUTPUT [CHAPTER]]
+report.py RESULTS [OUTPUT [DOCUMENT]]
 
 RESULTS is the directory where the parts of run.sh have left theirs.  Prints
-the table; writes it, the JSON and the pictures to the directory OUTPUT, and
-the goals into CHAPTER, between the two lines of comment that begin and end
-them.  A part that was not run is left out.
+the document in Markdown; writes it to DOCUMENT, and results.json and the
+pictures to the directory OUTPUT.  A part that was not run is left out, and one
+that has failed is named.
 
-Ratios come first: below 1.00 is less than what stands beside us.  Figures are
-medians; two in brackets are the first and the third quartile.
+Figures are medians.  A row whose quartiles are further apart than a quarter of
+its median says so.
 """
 import json
-import math
 import os
-import re
-import subprocess
 import sys
 
-BEGIN = "<!-- made by test/bench/run.sh: begin -->\n"
-END = "<!-- made by test/bench/run.sh: end -->\n"
+import picture
 
 # The goals
-INSTRUCTIONS = 0.5              # per cent more, with defaults
-SELF = 0.8                      # of pg_backend_memory_contexts
-SELF_FROM = 6000                # contexts
-LOST = 0                        # ns, of the observed session
-WALK = 0.25                     # us a context
-WALK_AT = 6000                  # contexts
-VIEW = 120                      # ms
-VIEW_AT = 1000                  # fresh sessions
-BESIDE = 4                      # observers
-BESIDE_NOISE = 0.03             # of the CPU that a transaction takes
+KERNEL = 1.3                    # times the kernel's price for the same bytes
+INSTRUCTIONS = 0.8              # per cent more, with defaults
+OF_STATEMENTS = 0.2             # of what pg_stat_statements takes
+WATCHER = {100: 0.1, 1000: 0.5}     # per cent of a core, by sessions
+WATCHER_BYTES = 10000           # a second
+TRUTH = 0.95                    # of the kinds within 80 to 140 per cent
 LESS_MEMORY = 2.5               # times, the partition workload
+LESS_POOL = 2.0                 # times, the pool at the end of its day
 
 # Per cent of the machine's CPU that others used just before, or the machine did
 # not get while it ran, that make figures worth little.
 BUSY = 5
+WIDE = 0.25                     # of the median, between quartiles
 
-# Once without change a session looks at itself no more often.
-WALK_SECONDS = 0.1
+SCRIPTS = {"select-only": "pgbench -S", "simple-update": "pgbench -N",
+           "tpcb-like": "pgbench, TPC-B-like"}
 
 
 class Report:
-    """Lines of the table, and the goals met or missed on the way"""
+    """Lines of the document, and the goals met or missed on the way"""
 
-    def __init__(self, results):
+    def __init__(self, results, pictures):
         self.results = results
+        self.pictures = pictures
         self.lines = []
         self.goals = []
+        self.short = []
 
     def say(self, *lines):
         self.lines.extend(lines)
 
-    def goal(self, what, figure, wanted, met):
-        """met: one truth value, or one for each of several figures"""
-        met = all(met) if isinstance(met, list) else met
-        self.goals.append({"goal": what, "figure": figure, "wanted": wanted,
-                           "met": bool(met)})
-        return "met" if met else "missed"
+    def goal(self, what, measured, met, why=""):
+        self.goals.append({"goal": what, "measured": measured,
+                           "met": bool(met), "why": "" if met else why})
 
     def heading(self, text):
-        self.say("", text, "-" * len(text), "")
+        self.say("", "## " + text, "")
 
     def table(self, head, rows):
-        """Columns as wide as they have to be; the first one to the left"""
-        rows = [[str(cell) for cell in row] for row in [head] + rows]
-        widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
-        for row in rows:
-            cells = [row[0].ljust(widths[0])]
-            cells += [cell.rjust(width)
-                      for cell, width in zip(row[1:], widths[1:])]
-            self.say("  ".join(cells).rstrip())
+        self.lines.extend(markdown(head, rows))
+
+    def picture(self, name, title, draw, *arguments, **more):
+        """draw is a function of picture.py"""
+        if self.pictures:
+            draw(f"{self.pictures}/{name}.svg", title, *arguments, **more)
+        self.say("", f"![{title}](benchmark/{name}.svg)")
+
+
+def markdown(head, rows):
+    return ["| " + " | ".join(head) + " |",
+            "|---" + "|---:" * (len(head) - 1) + "|"] + [
+        "| " + " | ".join(str(cell) for cell in row) + " |" for row in rows]
 
 
 def median(spread):
     return spread[1]
 
 
-def ranged(spread, digits=2):
-    low, middle, high = (f"{value:.{digits}f}" for value in spread)
-    return f"{middle} [{low} {high}]"
-
-
-def verdict(met):
-    return "met" if met else "missed"
-
-
 def fine(value):
     """Three digits that count"""
-    if value == 0:
-        return "0"
-    digits = max(0, 2 - math.floor(math.log10(abs(value))))
-    return f"{value:,.{digits}f}"
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.3g}"
 
 
-def exponent(xs, ys):
-    """That of the power of x that y grows with, by least squares"""
-    xs = [math.log(x) for x in xs]
-    ys = [math.log(y) for y in ys]
-    mean_x, mean_y = sum(xs) / len(xs), sum(ys) / len(ys)
-    return (sum((x - mean_x) * (y - mean_y) for x, y in zip(xs, ys)) /
-            sum((x - mean_x) ** 2 for x in xs))
+def told(spread, scale=1):
+    """The median, with the quartiles where they are far apart"""
+    low, middle, high = (value * scale for value in spread)
+    if middle and (high - low) / middle > WIDE:
+        return f"{fine(middle)} ({fine(low)} to {fine(high)})"
+    return fine(middle)
 
 
 # ----------------------------------------------------------------------------
-# The table
+# Looking
 # ----------------------------------------------------------------------------
 
-def instructions(report):
-    rows = report.results.get("instructions")
-    if not rows:
-        return
-    # Walks are driven by the clock, and below valgrind a statement takes some
-    # fifty times longer; so they count here as often as the same statement has
-    # them on a server that runs at its real speed.  That is so if they were
-    # driven by the clock; if there were more, all count.
-    tps = {row["loaded"]: median(row["tps"])
-           for row in report.results["watch"]
-           if (row["script"], row["clients"]) == ("select-only", 1)}
-    nothing = rows[0]["instructions"]
-    table = []
-    for row in rows:
-        each = row["instructions"]
-        if 0 < row["walks"] <= 2 * row["seconds"] / WALK_SECONDS + 2:
-            a_second = tps.get(row["loaded"], tps["pg_session_memory"])
-            each += (row["walking"] / row["walks"] * 1000 /
-                     (WALK_SECONDS * a_second)) - row["walking"]
-        more = 100 * (each / nothing - 1)
-        goal = ""
-        if row["loaded"] == "pg_session_memory":
-            goal = report.goal(
-                "1 instructions a statement, preloaded with defaults",
-                f"{more:+.2f} %", f"at most +{INSTRUCTIONS} %",
-                more <= INSTRUCTIONS)
-        table.append([row["loaded"], f"{more:+.2f} %", f"{each:,.0f}",
-                      f"{row['instructions']:,}", row["walks"], goal])
-    report.say("Instructions of SELECT by primary key, counted by callgrind; "
-               "goal: at most", f"+{INSTRUCTIONS} % with defaults. \"Walks\" are "
-               "measurements of the session within", "1,000 statements below "
-               "valgrind, which is slow; \"a statement\" has as many as at",
-               "real speed, one in 100 ms.", "")
-    report.table(["loaded", "more", "a statement", "counted", "walks", "goal"],
-                 table)
-
-
-def watch(report):
-    if "watch" not in report.results:
-        return
-    report.heading("1 Watching: what it costs to be loaded")
-    instructions(report)
-    for script, title in (("select-only", "pgbench -S"),
-                          ("tpcb-like", "pgbench, TPC-B-like")):
-        report.say("", f"{title} -M prepared; ratios to the server that has "
-                   "nothing loaded, in the same", "round; CPU is that of the "
-                   "sessions, us a transaction", "")
-        report.table(
-            ["loaded", "clients", "CPU, ratio", "tps, ratio", "CPU, us",
-             "tps"],
-            [[row["loaded"], row["clients"], ranged(row["cpu_ratio"], 3),
-              ranged(row["tps_ratio"], 3), fine(median(row["cpu_us"])),
-              f"{median(row['tps']):,.0f}"]
-             for row in report.results["watch"] if row["script"] == script])
-
-
-QUERIES = ("count", "same", "all")
-
-
-def called(columns):
-    """What a query is called in a goal"""
-    return {"count": "count and sum",
-            "same": f"the {columns['both']} columns that both have",
-            "all": f"all {columns['ours']} columns"}
-
-
-def of_session(row):
-    return [row["session"], f"{row['contexts']:,}"]
-
-
-def look(report):
-    rows = report.results.get("look")
-    if not rows:
-        return
-    report.heading("2 Looking at oneself, beside pg_backend_memory_contexts")
-    goals = {query: [] for query in QUERIES}
-    table = []
-    for row in rows:
-        cells = []
-        for query in QUERIES:
-            ratio = row["ratio"]["self " + query]
-            cells += [ranged(ratio)]
-            if row["contexts"] >= SELF_FROM:
-                goals[query].append(median(ratio))
-                cells.append(verdict(median(ratio) <= SELF))
-            else:
-                cells.append("")
-        cells += [fine(median(row["ms"][f"{who} {query}"]))
-                  for query in QUERIES for who in ("self", "core")]
-        table.append(of_session(row) +
-                     [f"{row['bytes'] / 2 ** 20:,.1f}"] + cells)
-    columns = rows[0]["columns"]
-    report.say("CPU of the session that asks, ratios and ms. count: SELECT "
-               "count(*), sum(total_bytes);",
-               f"same: the count of each of the {columns['both']} columns that "
-               "both have; all: SELECT count(c) of",
-               f"whole rows, {columns['core']} columns of PostgreSQL's view "
-               f"and {columns['ours']} of ours. Goal: at most {SELF} from "
-               f"{SELF_FROM:,} contexts.",
-               f"Sessions: fresh; with prepared statements; with a query over "
-               "3,000 partitions planned.", "")
-    report.table(["session", "contexts", "MB", "count", "goal", "same", "goal",
-                  "all", "goal", "count: ours", "core", "same: ours", "core",
-                  "all: ours", "core"], table)
-    for query, name in called(columns).items():
-        if goals[query]:
-            report.goal(
-                f"2 looking at oneself, {name}, {SELF_FROM:,} contexts and "
-                "more", f"{max(goals[query]):.2f} at most", f"{SELF} of "
-                "pg_backend_memory_contexts",
-                [ratio <= SELF for ratio in goals[query]])
-    growth(report, rows, (("ours, count", "self count"),
-                          ("ours, all", "self all"),
-                          ("core, count", "core count")))
-    others(report, rows)
-
-
-def of_statements(rows):
-    """A fresh session, and those that differ from it in one thing only"""
-    return [row for row in rows if row["session"] != "partitions"]
-
-
-def growth(report, rows, kinds):
-    rows = of_statements(rows)
-    if len(rows) < 3:
-        return
-    parts = [f"{title} ^{exponent([row['contexts'] for row in rows[1:]], [median(row['ms'][name]) for row in rows[1:]]):.2f}"
-             for title, name in kinds]
-    report.say("", "Grows with the number of contexts, from "
-               f"{rows[1]['contexts']:,} on: " + ", ".join(parts))
-
-
-def kernels_share(reads, limits):
-    """Microseconds that the kernel takes to read so much, by what it takes for
-    a call and for each page.  A range is in one page at least."""
-    if reads is None or not limits:
-        return None
+def price_ms(reads, limits, faults=0):
+    """Milliseconds that the kernel takes to read so much, by what it takes for
+    a call and for each page, and for page faults.  A range is in one page at
+    least."""
     call = limits["process_vm_readv of 64 bytes"]
     part = limits["64 bytes of one of 64 pages that a call reads"]
     page = limits["one of 64 pages that a call reads"]
     pages = reads["bytes"] / 4096
-    return (reads["calls"] * (call - part) + max(reads["ranges"], pages) * part +
-            pages * (page - part)) / 1e3
+    # What one page of its own takes is in the call.
+    more = max(0, max(reads["ranges"], pages) - reads["calls"])
+    whole = max(0, pages - reads["calls"])
+    single = min(pages, reads["calls"]) * max(
+        0, limits["process_vm_readv of 4 kB"] - call)
+    return (reads["calls"] * call + more * part + whole * (page - part) +
+            single + faults * limits["page fault"]) / 1e6
 
 
-def others(report, rows):
-    report.heading("3 Looking at another session, live")
-    slower = {query: [] for query in QUERIES}
-    table = []
-    for row in rows:
-        cells = of_session(row)
-        for query in QUERIES:
-            ratio = median(row["ratio"]["other " + query])
-            slower[query].append(ratio)
-            cells += [ranged(row["ratio"]["other " + query]),
-                      verdict(ratio <= 1)]
-        cells += [fine(median(row["ms"][f"{who} {query}"]))
-                  for query in QUERIES for who in ("other", "core")]
-        table.append(cells + [fine(median(row["ms"]["walk"]))])
-    report.say("CPU of the observer, ratios to pg_backend_memory_contexts "
-               "inside that session, and ms;", "view: its figures of that "
-               "session alone. Goal: no slower.", "")
-    report.table(["session", "contexts", "count", "goal", "same", "goal",
-                  "all", "goal", "count: ours", "core", "same: ours", "core",
-                  "all: ours", "core", "view"], table)
+def session_of(row):
+    return f"{row['contexts']:,} ({row['session']})"
 
+
+def look(report):
+    rows = report.results.get("look")
     limits = report.results.get("limits")
-    report.say("", f"The walk for the view; goal: at most {WALK} us a context "
-               f"at {WALK_AT:,}. First: by an observer that",
-               "has not looked at that session before. Kernel's: what the "
-               "machine takes for the reads of the walk,",
-               "by chapter 7, which reads memory that is in no cache; no code "
-               "of ours could have that faster.", "")
+    if not rows or not limits:
+        return
+    report.heading("Looking at another session, live")
+    report.say(
+        "CPU of the observer, ms. *Kernel* is what this machine takes to copy "
+        "the same bytes, with as many calls", "(limits.c), from memory that is "
+        "in no cache; *statement* is what `SELECT 1` takes, which is in each. "
+        "*First*", "is the look of an observer that has not looked at that "
+        "session before, and the kernel's page faults for it.", "Levels are "
+        "savepoints in each other. PostgreSQL's view is asked inside the "
+        "session.", "")
     table = []
+    ratios = {}
+    lost = looks = kilobytes = 0
     for row in rows:
-        us, reads = row["walk_us_a_context"], row["reads"]["walk"]
-        contexts = row["contexts"]
-        share = kernels_share(reads, limits)
-        goal = ""
-        if is_about(contexts, WALK_AT):
-            goal = report.goal(
-                f"3 walking over {WALK_AT:,} contexts of another session, "
-                f"{row['session']}",
-                f"{median(us):.2f} us a context", f"at most {WALK}",
-                median(us) <= WALK)
-        cells = (["?"] * 4 if reads is None else
-                 [f"{reads['calls']:,}", f"{reads['ranges']:,}",
-                  f"{reads['bytes'] / 2 ** 20:,.2f}",
-                  f"{reads['calls'] / contexts:.3f}"])
-        table.append(of_session(row) + [
-            ranged(us, 3), goal, f"{median(row['first_walk_us_a_context']):.3f}",
-            "?" if share is None else f"{share / contexts:.3f}", *cells])
-    report.table(["session", "contexts", "us a context", "goal", "first",
-                  "kernel's", "calls", "ranges", "MB read", "calls a context"],
-                 table)
+        nothing = median(row["ms"]["nothing"])
+        walk = median(row["ms"]["walk"])
+        lost += row["lost_ns"]
+        kilobytes = max(kilobytes, row["lost_kb"])
+        looks += row["observations"]
+        cells = ["?"] * 4
+        if row["reads"]:
+            price = price_ms(row["reads"], limits)
+            first = price_ms(row["reads"], limits,
+                             median(row["first_faults"]))
+            ratio = (walk - nothing) / price
+            ratios[session_of(row)] = (ratio, walk, nothing, price)
+            pages = row["reads"]["bytes"] / 4096
+            cells = [fine(price), f"{ratio:.2f}",
+                     f"{(median(row['first_ms']) - nothing) / first:.2f}",
+                     f"{(walk - nothing) * 1e3 / pages:.2f}"]
+        table.append([session_of(row), told(row["ms"]["walk"]), fine(nothing),
+                      *cells, f"{walk * 1e3 / row['contexts']:.2f}"])
+    report.table(["contexts", "look", "statement", "kernel",
+                  "of kernel's", "first, of kernel's", "us a page",
+                  "us a context"], table)
+    for name, (ratio, walk, nothing, price) in ratios.items():
+        report.goal(
+            f"a look at {name} contexts: at most {KERNEL} times the kernel's "
+            "price for the same bytes", f"{ratio:.2f} times", ratio <= KERNEL,
+            f"{fine(walk)} ms, of which {fine(nothing)} are the statement and "
+            f"{fine(price)} the kernel's copies; "
+            f"{fine(walk - nothing - price)} are ours")
+    report.goal(f"{looks} looks leave nothing in the observed processes",
+                f"{lost:,} ns, {kilobytes} kB", lost <= 0 and kilobytes <= 0,
+                "CPU that the process spent meanwhile, for whatever reason")
+    report.short.append(
+        f"Looking at another session leaves {lost:,} ns of CPU and "
+        f"{kilobytes} kB in it ({looks} looks).")
+    of_statements = [row for row in rows
+                     if row["session"] in ("fresh", "statements")]
+    if len(of_statements) > 1:
+        def line(name):
+            return [(row["contexts"], median(row["ms"][name]))
+                    for row in of_statements]
+        report.picture(
+            "look", "One session looks at another", picture.lines,
+            "memory contexts of the other one", "ms of CPU",
+            [("ours: figures of the view", line("walk")),
+             ("ours: a row a context", line("other same")),
+             ("PostgreSQL's view, inside", line("core same")),
+             ("the kernel's copies",
+              [(row["contexts"], price_ms(row["reads"], limits))
+               for row in of_statements if row["reads"]])])
 
-    report.say("", "What the observed session itself spends; goal: nothing "
-               "when we look. Log is", "pg_log_backend_memory_contexts(pid), "
-               "which writes at most 100 children of a context.", "")
+    report.heading("Looking at oneself, and what it costs who is looked at")
+    report.say("Ms of CPU of the session that asks; *count* is `count(*), "
+               "sum(total_bytes)`, *columns* are the 9 columns",
+               "that both have. *Log* is the CPU that "
+               "`pg_log_backend_memory_contexts` takes the session that it is "
+               "about;", "it writes at most 100 children of a context.", "")
     report.table(
-        ["session", "contexts", "looks", "CPU lost, ns", "goal", "log: CPU lost, ms",
-         "until written, ms"],
-        [of_session(row) +
-         [row["observations"], f"{row['lost_ns']:,}",
-          verdict(row["lost_ns"] <= LOST), fine(median(row["log_lost_ms"])),
-          fine(median(row["log_ms"]))] for row in rows])
-    report.goal("3 CPU of the observed session, "
-                f"{sum(row['observations'] for row in rows)} looks",
-                f"{sum(row['lost_ns'] for row in rows):,} ns", "none",
-                [row["lost_ns"] <= LOST for row in rows])
-    for query, name in called(rows[0]["columns"]).items():
-        report.goal(f"3 looking at another session, {name}, every size",
-                    f"{min(slower[query]):.2f} to {max(slower[query]):.2f}",
-                    "no slower than pg_backend_memory_contexts inside it",
-                    [ratio <= 1 for ratio in slower[query]])
-    growth(report, rows, (("count", "other count"), ("all", "other all"),
-                          ("view", "walk")))
-
-
-def is_about(number, size):
-    return abs(number - size) < size / 20
+        ["contexts", "count: ours", "PostgreSQL's", "columns: ours",
+         "PostgreSQL's", "log: ms lost", "ours: ns lost", "kB left"],
+        [[session_of(row), *(
+            told(row["ms"][name]) if name in row["ms"] else "not asked"
+            for name in ("self count", "core count", "self same",
+                         "core same")),
+          told(row["log_lost_ms"]) if row["log_lost_ms"] else "not asked",
+          f"{row['lost_ns']:,}", row["lost_kb"]] for row in rows])
 
 
 def server(report):
-    if "server" not in report.results:
+    rows = report.results.get("server")
+    limits = report.results.get("limits")
+    if not rows or not limits:
         return
-    report.heading("4 The whole server: the view pg_session_memory")
-    table = []
-    for row in report.results["server"]["view"]:
-        goal = ""
-        if row["kind"] == "fresh" and row["sessions"] == VIEW_AT:
-            goal = report.goal(
-                f"4 the view over {VIEW_AT:,} fresh sessions",
-                f"{median(row['cpu_ms']):.0f} ms", f"under {VIEW} ms",
-                median(row["cpu_ms"]) < VIEW)
-        table.append([row["kind"], f"{row['sessions']:,}",
-                      f"{median(row['cpu_ms']) / row['sessions']:.3f}",
-                      f"{median(row['cpu_ms']) * 1e3 / row['contexts']:.3f}",
-                      ranged(row["cpu_ms"], 1), goal,
-                      ranged(row["clock_ms"], 1), f"{row['contexts']:,}",
-                      f"{row['bytes'] / 2 ** 20:,.0f}"])
-    report.say("SELECT count(*), sum(context_bytes): CPU of the observer. "
-               f"Goal: {VIEW_AT:,} fresh sessions under", f"{VIEW} ms. Bloated: "
-               "1,000 prepared statements each.", "")
-    report.table(["sessions", "number", "ms each", "us a context", "CPU, ms",
-                  "goal", "clock, ms", "contexts", "MB"], table)
-
-    rows = report.results["server"]["beside"]
+    report.heading("The view over the whole server")
+    report.say("CPU of the observer, ms. Bloated sessions have 1,000 prepared "
+               "statements each.", "")
     table = []
     for row in rows:
-        cpu = tps = goal = ""
-        if row["beside"] == "observers":
-            cpu = ranged(row["cpu_ratio_to_burners"])
-            tps = ranged(row["tps_ratio_to_burners"])
-            if row["number"] == BESIDE:
-                more = median(row["cpu_ratio_to_burners"])
-                goal = report.goal(
-                    f"4 CPU of a transaction of pgbench beside {BESIDE} "
-                    "observers, beside as many that only use CPU",
-                    f"{more:.2f} of it", f"no more, but for noise of "
-                    f"{BESIDE_NOISE}", more <= 1 + BESIDE_NOISE)
-        table.append([f"{row['number'] or ''} {row['beside']}".strip(),
-                      fine(median(row["cpu_us"])), cpu, goal,
-                      f"{median(row['tps']):,.0f}", ranged(row["tps_ratio"]),
-                      tps])
-    report.say("", "pgbench -S, 8 clients, among bloated sessions, while "
-               "others read the whole view without pause", "(observers), or "
-               "only use CPU, with queries about as long (burners). What "
-               "pgbench then does less is", "explained by its share of the "
-               "processors if a transaction takes it no more CPU.", "")
-    report.table(["beside", "CPU, us", "of beside burners", "goal", "tps",
-                  "of alone", "of beside burners"], table)
+        cells = ["?", "?"]
+        cpu = median(row["cpu_ms"])
+        if row["reads"]:
+            price = price_ms(row["reads"], limits)
+            cells = [fine(price), f"{cpu / price:.2f}"]
+        table.append([f"{row['sessions']:,} {row['kind']}",
+                      told(row["cpu_ms"]), f"{cpu / row['sessions']:.3f}",
+                      *cells, f"{row['contexts']:,}",
+                      f"{row['bytes'] / 2 ** 20:,.0f}"])
+        if row["sessions"] == 1000 and row["kind"] == "fresh":
+            report.short.append(f"The view over 1,000 sessions takes "
+                                f"{cpu:.0f} ms.")
+    report.table(["sessions", "ms", "ms each", "kernel", "of kernel's",
+                  "contexts", "MB"], table)
 
+
+# ----------------------------------------------------------------------------
+# Watching
+# ----------------------------------------------------------------------------
+
+def instructions(report):
+    results = report.results.get("instructions")
+    if not results:
+        return
+    rows = results["rows"]
+    more = {(row["script"], row["loaded"]): row["more"] for row in rows}
+    names = list(dict.fromkeys(row["loaded"] for row in rows))
+    report.heading("Watching: instructions more than with nothing loaded")
+    report.say("Per cent, of a transaction of pgbench's built-in scripts, "
+               "counted by callgrind; the kernel's are not counted.",
+               "*Both* is pg_session_memory with pg_stat_statements.", "")
+    report.table(["loaded", *SCRIPTS.values()],
+                 [[name, *(f"{more[script, name]:+.2f}" if name != names[0]
+                           else next(f"{row['each']:,.0f}" for row in rows
+                                     if (row["script"], row["loaded"]) ==
+                                     (script, name))
+                           for script in SCRIPTS)] for name in names])
+    for script, title in SCRIPTS.items():
+        ours = more[script, "pg_session_memory"]
+        theirs = more.get((script, "pg_stat_statements"))
+        report.goal(f"{title}: at most {INSTRUCTIONS} % more instructions",
+                    f"{ours:+.2f} %", ours <= INSTRUCTIONS,
+                    f"{ours - INSTRUCTIONS:.2f} % too many")
+        if theirs:
+            report.goal(f"{title}: less than a fifth of pg_stat_statements",
+                        f"{ours / theirs:.2f} of {theirs:.2f} %",
+                        ours < OF_STATEMENTS * theirs,
+                        f"a fifth is {OF_STATEMENTS * theirs:.2f} %")
+    script = "select-only"
+    report.short.append(
+        f"Preloaded with defaults, a SELECT of pgbench takes "
+        f"{more[script, 'pg_session_memory']:.2f} % more instructions, with "
+        "pg_stat_statements "
+        f"{more.get((script, 'pg_stat_statements'), 0):.2f} %.")
+    report.picture(
+        "instructions", "Instructions more than with nothing loaded",
+        picture.bars, "%",
+        [(title, [(name, max(0, more[script, name]),
+                   0 if name.startswith("pg_session_memory") else 3)
+                  for name in names[1:]]) for script, title in SCRIPTS.items()])
+
+
+def truth(report):
+    results = report.results.get("truth")
+    if not results:
+        return
+    rows = results["rows"]
+    report.heading("What is said of a statement, beside a witness")
+    report.say("Another process reads the session's anonymous memory every "
+               "2 ms (*witness*, MB). *Took* is what the extension says,",
+               "the larger of planner and executor, and peak, in per cent of "
+               "that.", "")
+    percent = [100 * row["took"] / row["witness"] for row in rows]
+    report.table(["statement", "witness", "took", "peak"],
+                 [[row["kind"], f"{row['witness'] / 2 ** 20:.1f}",
+                   f"{value:.0f}", "" if row["peak"] is None else
+                   f"{100 * row['peak'] / row['witness']:.0f}"]
+                  for row, value in zip(rows, percent)])
+    good = results["good"]
+    off = [row["kind"] for row, value in zip(rows, percent)
+           if not 80 <= value <= 140]
+    report.goal("what a statement took is 80 to 140 % of what a witness saw, "
+                "for 95 % of the kinds", f"{good} of {len(rows)}",
+                good >= TRUTH * len(rows), ", ".join(off))
+    report.goal("its peak is within 5 %, or half a MB",
+                f"{results['good_peaks']} of {results['peaks']}",
+                results["good_peaks"] == results["peaks"],
+                f"{results['peaks'] - results['good_peaks']} are not")
+    report.short.append(f"What it says of a statement's memory is 80 to 140 % "
+                        f"of what a witness saw for {good} of {len(rows)} "
+                        "kinds of statement.")
+
+
+def watcher(report):
+    results = report.results.get("watcher")
+    if not results:
+        return
+    report.heading("The watcher")
+    report.say(f"With defaults, {results['seconds']} s each, half of the "
+               "sessions active.", "")
+    report.table(["sessions", "% of a core", "bytes a second"],
+                 [[f"{row['sessions']:,}", f"{row['cpu']:.3f}",
+                   f"{row['bytes_a_second']:.0f}"] for row in results["cost"]])
+    for row in results["cost"]:
+        most = WATCHER.get(row["sessions"])
+        if most:
+            report.goal(f"watcher beside {row['sessions']:,} sessions: at most "
+                        f"{most} % of a core", f"{row['cpu']:.3f} %",
+                        row["cpu"] <= most, f"{row['cpu'] - most:.3f} % more")
+    most = max(row["bytes_a_second"] for row in results["cost"])
+    report.goal("it writes at most 10 kB a second",
+                f"{most / 1000:.1f} kB", most <= WATCHER_BYTES,
+                f"{most:.0f} bytes")
+    report.say("", "Seconds from when a statement of 100 MB is sent until it "
+               f"is known, of {results['rounds']} statements:", "")
+    report.table(["", "median", "most"],
+                 [[name, f"{values[0]:.2f}", f"{values[1]:.2f}"]
+                  for name, values in results["delays"].items()])
+
+
+# ----------------------------------------------------------------------------
+# Guarding
+# ----------------------------------------------------------------------------
+
+def guard(report):
+    modes = {"without the guard": report.results.get("guard_off"),
+             "earlyoom": report.results.get("guard_earlyoom"),
+             "with the guard": report.results.get("guard_on")}
+    modes = {name: mode for name, mode in modes.items() if mode}
+    rates = report.results.get("guard_rates")
+    if not modes and not rates:
+        return
+    report.heading("The guard")
+    if modes:
+        report.say("Runaways, one, seven or thirty at once, beside 20 sessions "
+                   "of ordinary work, in a control group of 1 GB.", "")
+        report.table(
+            ["", "runs", "restarts", "runaways that could go on",
+             "ordinary transactions", "of them failed"],
+            [[name, len(mode["runs"]),
+              sum(run["restarts"] for run in mode["runs"]),
+              f"{sum(run['alive'] for run in mode['runs'])} of "
+              f"{sum(run['runaways'] for run in mode['runs'])}",
+              f"{mode['transactions']:,}", mode["failed"]]
+             for name, mode in modes.items()])
+    if "with the guard" in modes:
+        mode = modes["with the guard"]
+        restarts = sum(run["restarts"] for run in mode["runs"])
+        report.goal("no restart with the guard", f"{restarts} in "
+                    f"{len(mode['runs'])} runs", restarts == 0,
+                    ", ".join(run["run"] for run in mode["runs"]
+                              if run["restarts"]))
+        without = modes.get("without the guard")
+        if without:
+            report.short.append(
+                f"Runaway statements: {restarts} restarts of the server in "
+                f"{len(mode['runs'])} runs with the guard, "
+                f"{sum(run['restarts'] for run in without['runs'])} in "
+                f"{len(without['runs'])} without.")
+    if rates:
+        group = rates["group_mb"]
+        report.say("", f"One process takes memory, 16 MB at a time, until it "
+                   f"is refused; {rates['tries']} tries each, reserve 128 MB "
+                   f"of {group:,}. *Left* is the least", "that was left, of "
+                   "all tries, by the group's own figures every 2 ms.", "")
+        left = [(row["rate_gb"], group - max(row["most_mb"]), row["restarts"])
+                for row in rates["rates"] if row["step_mb"] == 16]
+        report.table(["GB a second", "MB left", "ms of growth left",
+                      "restarts"],
+                     [[f"{rate:g}", f"{mb:,.0f}", f"{mb / rate / 1.024:,.0f}",
+                       restarts] for rate, mb, restarts in left])
+        report.picture("guard", "The least that was left when a statement "
+                       "was refused", picture.lines, "GB a second that it "
+                       "takes", "MB", [("with the guard", [
+                           (rate, max(0, mb)) for rate, mb, _ in left])],
+                       log_y=False)
+
+
+# ----------------------------------------------------------------------------
+# Giving back
+# ----------------------------------------------------------------------------
 
 def trim(report):
     rows = report.results.get("trim")
     if not rows:
         return
-    report.heading("5 Giving back")
+    report.heading("Giving back")
+    report.say("Anonymous memory of a session after its work, MB; *kept*: "
+               "`trim(false)` keeps the catalog caches. Then CPU of the next",
+               "query, ms.", "")
     table = []
     for row in rows:
         mb = {name: median(spread) for name, spread in row["mb"].items()}
         kept = mb["before"] / mb["pg_session_memory_trim(false)"]
-        dropped = mb["before"] / mb["pg_session_memory_trim(true)"]
-        goal = ""
-        if "partitions" in row["workload"]:
-            goal = report.goal(
-                "5 memory of a session at rest, " + row["workload"],
-                f"{kept:.1f} times less, {dropped:.1f} without caches",
-                f"at least {LESS_MEMORY} times", kept >= LESS_MEMORY)
-        table.append([row["workload"], f"{kept:.1f}", goal, f"{dropped:.1f}",
-                      f"{mb['before'] / mb['DISCARD ALL']:.1f}",
+        table.append([row["workload"],
                       *(f"{mb[name]:.1f}" for name in
                         ("before", "pg_session_memory_trim(false)",
-                         "pg_session_memory_trim(true)", "DISCARD ALL"))])
-    report.say("Anonymous memory of a session at rest: how many times less, "
-               "and MB. Kept: trim(false)", "keeps the catalog caches, as "
-               f"trim_when_idle mostly does. Goal: {LESS_MEMORY} times.", "")
-    report.table(["workload", "kept", "goal", "trim", "DISCARD ALL",
-                  "MB before", "kept", "trim", "DISCARD ALL"], table)
-    report.say("", "The next query, and the trim: ratios to the query "
-               "without a trim before it, and ms of CPU", "")
-    table = []
-    for row in rows:
-        ms = {name: median(spread) for name, spread in row["next_ms"].items()}
-        table.append([row["workload"], row["next_query"],
-                      *(f"{ms[name] / ms['nothing']:.2f}" for name in
-                        ("pg_session_memory_trim(false)",
-                         "pg_session_memory_trim(true)")),
-                      fine(ms["nothing"]),
-                      *(fine(median(row["ms"][name])) for name in
-                        ("pg_session_memory_trim(false)",
+                         "pg_session_memory_trim(true)", "DISCARD ALL")),
+                      row["next_query"],
+                      *(told(row["next_ms"][name]) for name in
+                        ("nothing", "pg_session_memory_trim(false)",
                          "pg_session_memory_trim(true)"))])
-    report.table(["workload", "next query", "kept", "trim", "query, ms",
-                  "trim, kept, ms", "trim, ms"], table)
+        if "partitions" in row["workload"]:
+            report.goal(f"memory of a session at rest, {row['workload']}: at "
+                        f"least {LESS_MEMORY} times less",
+                        f"{kept:.1f} times", kept >= LESS_MEMORY,
+                        f"{mb['pg_session_memory_trim(false)']:.1f} MB are "
+                        "left")
+    report.table(["workload", "before", "kept", "trim", "DISCARD ALL",
+                  "next query", "without", "kept", "trim"], table)
+
+
+def pool(report):
+    results = report.results.get("pool")
+    if not results:
+        return
+    held = results["mb"]
+    report.heading(f"A pool of {results['sessions']} after a day's work")
+    report.say("Each session does the eight kinds of work, smaller, in an "
+               "order of its own; anonymous memory of all sessions at rest,",
+               "MB, after each piece.", "")
+    pieces = len(next(iter(held.values())))
+    report.table(["pool", "fresh", *(str(i) for i in range(1, pieces)),
+                  "sessions replaced"],
+                 [[name, *(f"{mb:,.0f}" for mb in values),
+                   results["recycled"][name]]
+                  for name, values in held.items()])
+    report.picture("pool", "What a pool of 50 sessions holds at rest",
+                   picture.lines, "pieces of work done", "MB",
+                   [(name, list(enumerate(values)))
+                    for name, values in held.items()],
+                   log_x=False, log_y=False)
+    less = held["no trims"][-1] / held["trim_when_idle"][-1]
+    report.goal(f"a pool that trims when idle holds at least {LESS_POOL:g} "
+                "times less", f"{less:.1f} times", less >= LESS_POOL,
+                f"{held['trim_when_idle'][-1]:,.0f} of "
+                f"{held['no trims'][-1]:,.0f} MB are left: what sessions still "
+                "use")
+    report.short.append(
+        f"A pool of {results['sessions']} sessions holds "
+        f"{held['no trims'][-1]:,.0f} MB after eight kinds of work, with "
+        f"trim_when_idle {held['trim_when_idle'][-1]:,.0f} MB.")
 
 
 def memory(report):
@@ -430,179 +460,62 @@ def memory(report):
     if not results:
         return
     shared = results["shared"]
-    report.heading("6 Memory of our own")
-    report.say(f"Shared: {shared['bytes_a_slot']:,.0f} bytes a process slot "
-               f"({shared['bytes']['slots'] / 1024:,.0f} kB with "
-               f"max_connections {shared['max_connections']}), "
-               f"{shared['bytes_an_event']:,.0f} bytes",
-               f"an event ({shared['bytes']['events'] / 1024:,.0f} kB with "
-               f"max_events {shared['max_events']:,}).", "",
-               f"A session, medians of {results['sessions']}, kB; anonymous "
-               "has in it what is shared with the", "postmaster, private has "
-               "pages of libraries that no other process uses now.", "")
-    table = []
-    for name, title, base in (
-            ("without", "SELECT 1, not loaded", "without"),
-            ("preloaded", "SELECT 1, preloaded", "without"),
-            ("the same query of pg_stat_activity",
-             "count(*) of pg_stat_activity, not loaded",
-             "the same query of pg_stat_activity"),
-            ("loaded on first use", "count(*) of pg_session_memory",
-             "the same query of pg_stat_activity")):
-        row = results[name]
-        more = (median(row["anonymous_kb"]) -
-                median(results[base]["anonymous_kb"]))
-        table.append([title, f"{more:+,.0f}" if name != base else "",
-                      ranged(row["anonymous_kb"], 0),
-                      ranged(row["private_kb"], 0)])
-    report.table(["session", "anonymous, more", "anonymous", "private"], table)
+    more = (median(results["preloaded"]["anonymous_kb"]) -
+            median(results["without"]["anonymous_kb"]))
+    report.heading("Memory of our own")
+    report.say(f"Shared: {shared['bytes_a_slot']:,.0f} bytes a process slot, "
+               f"{shared['bytes_an_event']:,.0f} bytes an event. A session "
+               f"that has it preloaded has {more:,.0f} kB", "more of anonymous "
+               f"memory than one without (medians of "
+               f"{results['sessions']}).")
 
 
 def limits(report):
-    if "limits" not in report.results:
+    before = report.results.get("limits")
+    if not before:
         return
-    after = report.results["limits_after"]
-    report.heading("7 What the machine takes, ns of CPU")
-    report.say("Measured before all and after all: a machine that is shared "
+    after = report.results.get("limits_after", {})
+    report.heading("What the machine takes")
+    report.say("Ns of CPU, before all and after all: a machine that is shared "
                "is not always as fast.", "")
     report.table(["", "before", "after"],
-                 [[name, f"{ns:,.0f}", f"{after[name]:,.0f}"]
-                  for name, ns in report.results["limits"].items()])
+                 [[name, f"{ns:,.0f}",
+                   f"{after[name]:,.0f}" if name in after else "?"]
+                  for name, ns in before.items()])
 
+
+# ----------------------------------------------------------------------------
 
 def front(report):
     """What comes first, when all is known"""
     run = report.results["run"]
     machine = run["machine"]
     lines = [
-        f"pg_session_memory, {run['date']}: PostgreSQL {run['postgresql']}",
+        "# What it costs, and what it gives", "",
+        "Made by `make bench` (test/bench/run.sh): everything beside what "
+        "PostgreSQL and other programs have, in turns, in one run.",
+        "Figures are medians, times are CPU of the process that does the work; "
+        "all of them are in [results.json](benchmark/results.json).", "",
+        f"{run['date']}, PostgreSQL {run['postgresql'].split()[0]}, "
         f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']} "
-        f"GB of memory, Linux {machine['kernel']}",
-        f"{run['rounds']} rounds, runs of pgbench of {run['seconds_a_run']} "
-        f"s; others used {run['busy']} % of the CPU when it began, the host "
-        f"took {run['stolen']} % meanwhile",
-        "Parts took: " + ", ".join(f"{part} {seconds} s" for part, seconds in
-                                   run["took"].items())]
+        f"GB, Linux {machine['kernel']}; others used {run['busy']} % of the "
+        "CPU when it began,",
+        f"the host took {run['stolen']} % meanwhile; the whole took "
+        f"{int(run['seconds']) // 60} minutes.", ""]
     if max(float(run["busy"]), float(run["stolen"])) > BUSY:
-        lines.append("The machine had something else to do: do not trust "
-                     "these figures.")
+        lines += ["**The machine had something else to do: do not trust these "
+                  "times.**", ""]
+    if run["failed"]:
+        lines += ["Not measured: " + ", ".join(run["failed"]) + ".", ""]
+    lines += [f"- {line}" for line in report.short]
     if report.goals:
-        report_of_goals = Report({})
-        report_of_goals.heading("Goals")
-        report_of_goals.table(
-            ["goal", "figure", "wanted", ""],
-            [[goal["goal"], goal["figure"], goal["wanted"],
-              verdict(goal["met"])] for goal in report.goals])
-        lines += report_of_goals.lines
+        lines += ["", "## Goals", ""] + markdown(
+            ["goal", "measured", "", "why"],
+            [[goal["goal"], goal["measured"],
+              "met" if goal["met"] else "**missed**", goal["why"]]
+             for goal in report.goals])
     return lines
 
-
-# ----------------------------------------------------------------------------
-# The pictures
-# ----------------------------------------------------------------------------
-
-STYLE = """set terminal svg size 760,520 noenhanced font 'sans-serif,13' \\
-    background 'white'
-set key outside below reverse Left samplen 2 maxcols 2
-set errorbars linecolor rgb '#333333'
-set grid lc rgb '#dddddd'
-set border 3
-set tics nomirror
-"""
-COLORS = ("#0060ad", "#56b4e9", "#d55e00", "#e69f00", "#009e73", "#999999")
-
-
-def draw(path, text):
-    done = subprocess.run(["gnuplot"], input=f"{STYLE}set output '{path}'\n" +
-                          text, capture_output=True, text=True, check=False)
-    if done.returncode != 0 or not os.path.getsize(path):
-        sys.exit("gnuplot failed:\n" + done.stderr)
-
-
-def log_log(path, title, x_title, lines, proportional, more=""):
-    """lines: (title, [(x, y)]); proportional: a point that the straight line
-    goes through, for cost that grows with x and no faster."""
-    blocks = "".join(
-        f"$line{i} << EOD\n" + "".join(f"{x} {y}\n" for x, y in points) +
-        "EOD\n" for i, (_, points) in enumerate(lines))
-    x, y = proportional
-    smallest = min(x for _, points in lines for x, _ in points)
-    plots = [f"[{smallest}:{x}] {y / x!r} * x title 'proportional' "
-             "dt 2 lc rgb '#999999'"]
-    plots += [f"$line{i} title '{name}' with linespoints pt 7 ps 0.6 lw 2 "
-              f"lc rgb '{COLORS[i]}'" for i, (name, _) in enumerate(lines)]
-    draw(path, f"{blocks}set logscale xy\nset title '{title}'\n"
-         f"set xlabel '{x_title}'\nset ylabel 'milliseconds of CPU'\n{more}"
-         "plot " + ", \\\n".join(plots) + "\n")
-
-
-def pictures(results, output):
-    rows = of_statements(results.get("look", []))
-    if rows:
-        def line(title, name):
-            return title, [(row["contexts"], median(row["ms"][name]))
-                           for row in rows]
-
-        ours = line("ours: count, sum", "self count")
-        log_log(f"{output}/self.svg", "A session looks at itself",
-                "memory contexts",
-                [ours, line("ours: all columns", "self all"),
-                 line("pg_backend_memory_contexts: count, sum",
-                      "core count"),
-                 line("pg_backend_memory_contexts: all columns",
-                      "core all")], ours[1][-1])
-        view = line("figures of the view", "walk")
-        log_log(f"{output}/others.svg", "One session looks at another",
-                "memory contexts of the other one",
-                [line("ours: count, sum", "other count"),
-                 line("ours: all columns", "other all"),
-                 line("pg_backend_memory_contexts inside: count, sum",
-                      "core count"),
-                 line("pg_backend_memory_contexts inside: all columns",
-                      "core all"), view,
-                 ("lost by the other one: pg_log_backend_memory_contexts",
-                  [(row["contexts"], median(row["log_lost_ms"]))
-                   for row in rows])], view[1][-1])
-    if "server" in results:
-        lines = [(f"{kind} sessions",
-                  [(row["sessions"], median(row["cpu_ms"]))
-                   for row in sorted(results["server"]["view"],
-                                     key=lambda row: row["sessions"])
-                   if row["kind"] == kind]) for kind in ("fresh", "bloated")]
-        log_log(f"{output}/server.svg", "The view over the whole server",
-                "sessions", lines, lines[0][1][-1])
-    if "watch" in results:
-        picture_of_watch(results["watch"], f"{output}/watch.svg")
-
-
-def picture_of_watch(rows, path):
-    names = list(dict.fromkeys(row["loaded"] for row in rows))[1:]
-    cells = list(dict.fromkeys((row["script"], row["clients"])
-                               for row in rows))
-    ratio = {(row["script"], row["clients"], row["loaded"]):
-             row["cpu_ratio"] for row in rows}
-    data = ""
-    for script, clients in cells:
-        short = "-S" if script == "select-only" else "TPC-B"
-        data += f'"{short}, {clients}"'
-        for name in names:
-            low, middle, high = (100 * (value - 1) for value in
-                                 ratio[script, clients, name])
-            data += f" {middle} {low} {high}"
-        data += "\n"
-    plots = []
-    for i, name in enumerate(names):
-        plots.append(f"$rows using {3 * i + 2}:{3 * i + 3}:{3 * i + 4}"
-                     f":xtic(1) title '{name}' lc rgb '{COLORS[i]}'")
-    draw(path, f"$rows << EOD\n{data}EOD\n"
-         "set style data histograms\nset style histogram errorbars gap 2 lw 1\n"
-         "set style fill solid 0.8 noborder\n"
-         "set title 'CPU a transaction, more than with nothing loaded "
-         "(quartiles)'\nset ylabel 'per cent'\nset xlabel 'pgbench, clients'\n"
-         "plot " + ", \\\n".join(plots) + "\n")
-
-
-# ----------------------------------------------------------------------------
 
 def machine():
     def value(path, label):
@@ -621,70 +534,50 @@ def machine():
 
 def read_results(directory):
     results = {}
-    run = {"machine": machine(), "took": {}}
+    run = {"machine": machine(), "took": {}, "failed": []}
     with open(f"{directory}/run.tsv", encoding="utf-8") as file:
         for line in file:
             name, value = line.rstrip("\n").split("\t")
             if name.startswith("took "):
                 run["took"][name[5:]] = int(value)
+            elif name.startswith("failed "):
+                run["failed"].append(name[7:])
             else:
                 run[name] = value
     results["run"] = run
-    for part in ("limits", "limits_after", "watch", "look", "server", "trim",
-                 "memory"):
-        path = f"{directory}/{part}.json"
-        if os.path.exists(path):
-            with open(path, encoding="utf-8") as file:
-                results[part] = json.load(file)
-    path = f"{directory}/instructions.tsv"
-    if os.path.exists(path):
-        with open(path, encoding="utf-8") as file:
-            results["instructions"] = [
-                {"loaded": name, "instructions": int(each),
-                 "walks": int(walks), "walking": int(walking),
-                 "seconds": int(ms) / 1e3}
-                for name, each, walks, walking, ms in
-                (line.rstrip("\n").split("\t") for line in file)]
+    for name in sorted(os.listdir(directory)):
+        if name.endswith(".json"):
+            try:
+                with open(f"{directory}/{name}", encoding="utf-8") as file:
+                    results[name[:-5]] = json.load(file)
+            except ValueError:
+                run["failed"].append(name)
     return results
 
 
-def write_chapter(path, report):
-    with open(path, encoding="utf-8") as file:
-        text = file.read()
-    run = report.results["run"]
-    made = (f"PostgreSQL {run['postgresql'].split()[0]}, "
-            f"{run['machine']['cpu']}, {run['machine']['cores']} cores, "
-            f"{run['date']}:\n\n| | | goal | |\n|---|---|---|---|\n")
-    for goal in report.goals:
-        made += (f"| {goal['goal'][2:]} | {goal['figure']} | "
-                 f"{goal['wanted']} | {verdict(goal['met'])} |\n")
-    made += "\n"
-    text, number = re.subn(re.escape(BEGIN) + ".*?" + re.escape(END),
-                           lambda _: BEGIN + made + END, text, flags=re.DOTALL)
-    if number != 1:
-        sys.exit(f"{path} does not have the two lines that begin and end the "
-                 "benchmark's figures once")
-    with open(path, "w", encoding="utf-8") as file:
-        file.write(text)
-
-
 def main():
-    directory, output, chapter = (sys.argv[1:] + ["", ""])[:3]
-    report = Report(read_results(directory))
-    for part in (watch, look, server, trim, memory, limits):
-        part(report)
+    directory, output, document = (sys.argv[1:] + ["", ""])[:3]
+    report = Report(read_results(directory), output)
+    for part in (look, server, instructions, truth, watcher, guard, trim, pool,
+                 memory, limits):
+        # What is wrong with one part is not to lose the others.
+        try:
+            part(report)
+        except (KeyError, IndexError, TypeError, ValueError,
+                ZeroDivisionError) as error:
+            report.results["run"]["failed"].append(
+                f"{part.__name__} (report: {error!r})")
     report.results["goals"] = report.goals
+    report.results["short"] = report.short
     text = "\n".join(front(report) + report.lines) + "\n"
     print(text, end="")
     if output:
-        with open(f"{output}/results.txt", "w", encoding="utf-8") as file:
-            file.write(text)
         with open(f"{output}/results.json", "w", encoding="utf-8") as file:
             json.dump(report.results, file, indent=1)
             file.write("\n")
-        pictures(report.results, output)
-    if chapter:
-        write_chapter(chapter, report)
+    if document:
+        with open(document, "w", encoding="utf-8") as file:
+            file.write(text)
 
 
 if __name__ == "__main__":

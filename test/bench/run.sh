@@ -1,34 +1,39 @@
 #!/usr/bin/env bash
 #
 # run.sh
-#	  The benchmark: what watching, looking and trimming cost and give, beside
-#	  what PostgreSQL and other extensions have, in one go on one machine.
+#	  The benchmark: what looking, watching, guarding and giving back cost and
+#	  give, beside what PostgreSQL and other programs have, in one go.
 #
 #	test/bench/run.sh [PART...]			also: make bench
 #
-# limits	what the machine takes for a system call, a cache miss and so on
-# watch		a statement's instructions, and pgbench, with what is preloaded
-# look		sessions of several sizes, from within and from outside
-# server	the view over up to 1,000 sessions; pgbench beside who reads it
-# trim		what trimming gives back, and the next query after it
-# memory	of our own
+# limits		what the machine takes for a system call, a page fault and so on
+# look			sessions of several sizes, from within and from outside
+# server		the view over up to 1,000 sessions
+# instructions	of pgbench's scripts, with what is preloaded
+# truth			what is said of a statement's memory, beside a witness
+# watcher		its CPU, what it writes, and how soon it knows
+# guard			restarts without it and with it, and how fast memory may go
+# trim			what trimming gives back, and the next query after it
+# pool			a pool after a day's work: no trims, trims, recycling
+# memory		of our own
 #
 # Each part starts servers of its own (private_server.sh says how, and what
 # PG_MAJOR does) and is a program in this directory, whose head says what is
-# measured and how.  report.py makes of it a table, the same as JSON, and
-# pictures.
+# measured and how.  A part that fails, or takes longer than it may, is named
+# at the end and in the document, and the others go on.
 #
-# The whole takes half an hour on two cores, and 9 GB of memory; do nothing
-# else on the machine meanwhile.  It writes results.txt, results.json and the
-# pictures into doc/benchmark, and its figures into doc/benchmark.md.  A run of some
-# parts, or a smaller one, writes nothing unless OUTPUT is set.
+# The whole takes at most 40 minutes on two cores, and 9 GB of memory; do
+# nothing else on the machine meanwhile.  It writes doc/benchmark.md, and
+# results.json and the pictures into doc/benchmark.  A run of some parts, or a
+# smaller one, writes nothing unless OUTPUT is set.  What is tried for hours,
+# and what it has found, is reliability.sh's.
 #
 # Environment, all optional:
-#	ROUNDS			of each comparison (9)
-#	SECONDS_A_RUN	of pgbench (2)
+#	ROUNDS			of each comparison (5)
 #	MAX_CONTEXTS	largest session (300000)
 #	MAX_SESSIONS	most sessions at once (1000)
-#	OUTPUT			directory to write to; that file then stays as it is
+#	SECONDS_A_LOAD	of the watcher (40)
+#	OUTPUT			directory to write to
 #
 # The status is zero if everything was measured, also if a goal is missed.
 
@@ -37,15 +42,22 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../private_server.sh"
 source "$(dirname "${BASH_SOURCE[0]}")/installation.sh"
 
-readonly parts_there=(limits watch look server trim memory)
+readonly parts_there=(limits look server instructions truth watcher guard trim
+	pool memory)
 
-rounds=${ROUNDS:-9}
-seconds=${SECONDS_A_RUN:-2}
+# Seconds that a part may take
+readonly -A most_seconds=([limits]=60 [look]=420 [server]=200
+	[instructions]=480 [truth]=300 [watcher]=330 [guard]=420 [trim]=240
+	[pool]=360 [memory]=60)
+
+rounds=${ROUNDS:-5}
 max_contexts=${MAX_CONTEXTS:-300000}
 max_sessions=${MAX_SESSIONS:-1000}
+load_seconds=${SECONDS_A_LOAD:-40}
 
 # Sessions look as they are, and nothing but what is measured runs.
 readonly settings=(jit=off max_parallel_workers_per_gather=0 autovacuum=off)
+readonly ours=shared_preload_libraries=pg_session_memory
 
 bench()
 {
@@ -61,76 +73,24 @@ host_of()
 	printf '%s\n' "$PRIVATE_DIR/$1.socket"
 }
 
-# At most so many rounds, where one takes long and repeats well.
-at_most()
-{
-	echo $((rounds < $1 ? rounds : $1))
-}
-
 bench_limits()
 {
-	private_run gcc -O2 -Wall -o "$PRIVATE_DIR/results/limits" test/bench/limits.c
-	private_run "$PRIVATE_DIR/results/limits" >"$PRIVATE_DIR/results/limits.json"
+	private_run gcc -O2 -Wall -o "$results/limits" test/bench/limits.c
+	private_run "$results/limits" >"$results/limits.json"
 }
 
 # The same again when all is done: whether the machine was as fast throughout.
 bench_limits_after()
 {
-	[[ ! -x $PRIVATE_DIR/results/limits ]] ||
-		private_run "$PRIVATE_DIR/results/limits" \
-			>"$PRIVATE_DIR/results/limits_after.json"
-}
-
-bench_watch()
-{
-	local ours=shared_preload_libraries=pg_session_memory name number=0
-	local names servers=()
-	local -A loaded=()
-
-	# A limit that is passed is a matter of the report, here.
-	ROUNDS=$(at_most 3) RESULTS=$PRIVATE_DIR/results/instructions.tsv \
-		"$PRIVATE_SOURCE/test/bench/watch.sh" statement ||
-		[[ -s $PRIVATE_DIR/results/instructions.tsv ]] ||
-		private_die "instructions were not counted"
-
-	names=(nothing pg_session_memory "pg_session_memory, trim_when_idle"
-		pg_stat_statements "pg_stat_statements, pg_stat_kcache"
-		pg_wait_sampling)
-	loaded=([pg_session_memory]=$ours
-		["pg_session_memory, trim_when_idle"]=$ours
-		[pg_stat_statements]=shared_preload_libraries=pg_stat_statements
-		["pg_stat_statements, pg_stat_kcache"]=shared_preload_libraries=pg_stat_statements,pg_stat_kcache
-		[pg_wait_sampling]=shared_preload_libraries=pg_wait_sampling)
-	for name in "${names[@]}"; do
-		number=$((number + 1))
-		case $name in
-			*kcache) [[ -n $with_kcache ]] || continue ;;
-			*sampling) [[ -n $with_sampling ]] || continue ;;
-		esac
-		set -- ${loaded[$name]:+"${loaded[$name]}"}
-		[[ $name != *idle ]] || set -- "$@" pg_session_memory.trim_when_idle=on
-		private_start "watch$number" "${settings[@]}" shared_buffers=256MB \
-			max_wal_size=8GB "$@"
-		private_quietly private_run pgbench -i -q -s 10 postgres
-		[[ $name != *statements* ]] ||
-			private_psql -c "CREATE EXTENSION pg_stat_statements"
-		[[ $name != *kcache ]] ||
-			private_psql -c "CREATE EXTENSION pg_stat_kcache"
-		servers+=("$name=$(host_of "watch$number")")
-	done
-	bench watch "$rounds" "$seconds" "$PRIVATE_DIR/results/watch.json" \
-		"${servers[@]}"
-	for name in "${private_servers[@]}"; do
-		private_stop "$name"
-	done
+	[[ ! -x $results/limits ]] ||
+		private_run "$results/limits" >"$results/limits_after.json"
 }
 
 bench_look()
 {
 	private_start look "${settings[@]}"
 	private_psql -c "CREATE EXTENSION pg_session_memory"
-	bench look "$rounds" "$max_contexts" "$PRIVATE_DIR/results/look.json"
-	private_stop look
+	bench look "$rounds" "$max_contexts" "$results/look.json"
 }
 
 bench_server()
@@ -138,31 +98,121 @@ bench_server()
 	private_start server "${settings[@]}" \
 		max_connections=$((max_sessions + 100))
 	private_psql -c "CREATE EXTENSION pg_session_memory"
-	private_quietly private_run pgbench -i -q -s 10 postgres
-	bench server "$rounds" "$seconds" "$max_sessions" \
-		"$PRIVATE_DIR/results/server.json"
-	private_stop server
+	bench server "$rounds" "$max_sessions" "$results/server.json"
+}
+
+bench_instructions()
+{
+	local servers=(nothing= pg_session_memory=pg_session_memory
+		"pg_session_memory, process_limit=pg_session_memory;pg_session_memory.process_limit=1GB"
+		"pg_session_memory, trim_when_idle=pg_session_memory;pg_session_memory.trim_when_idle=on"
+		pg_stat_statements=pg_stat_statements
+		"both=pg_session_memory,pg_stat_statements")
+	local loaded=auto_explain
+
+	private_packages valgrind || private_die "this needs valgrind"
+	private_start instructions "${settings[@]}" shared_buffers=64MB
+	private_psql -c "CREATE EXTENSION pg_stat_statements"
+	private_quietly private_run pgbench -i -q -s 1 postgres
+	private_run pg_ctl -s -w -D "$PRIVATE_DIR/instructions.data" stop
+	! has_module pg_stat_kcache ||
+		servers+=("pg_stat_statements, pg_stat_kcache=pg_stat_statements,pg_stat_kcache")
+	! has_module pg_wait_sampling ||
+		servers+=(pg_wait_sampling=pg_wait_sampling)
+	servers+=("$loaded=$loaded;auto_explain.log_min_duration=1s")
+	bench instructions "$PRIVATE_DIR/instructions.data" \
+		"$results/instructions.json" "${servers[@]}"
+}
+
+has_module()
+{
+	[[ -e $("$PRIVATE_PG_CONFIG" --pkglibdir)/$1.so ]]
+}
+
+# A goal that is missed is a matter of the report: measured is what was written.
+measured()
+{
+	local file=$1
+
+	shift
+	RESULTS=$file "$@" || [[ -s $file ]]
+}
+
+bench_truth()
+{
+	ROUNDS=1 measured "$results/truth.json" \
+		"$PRIVATE_SOURCE/test/bench/statements.sh"
+}
+
+bench_watcher()
+{
+	ROUNDS=10 MAX_SESSIONS=$max_sessions measured "$results/watcher.json" \
+		"$PRIVATE_SOURCE/test/bench/watcher.sh" "$load_seconds"
+}
+
+bench_guard()
+{
+	local status=0
+
+	RUNS=8 RESULTS=$results "$PRIVATE_SOURCE/test/bench/guard.sh" off ||
+		status=$?
+	RUNS=8 RESULTS=$results "$PRIVATE_SOURCE/test/bench/guard.sh" earlyoom ||
+		status=$?
+	RUNS=16 RESULTS=$results "$PRIVATE_SOURCE/test/bench/guard.sh" on ||
+		status=$?
+	SHORT=yes RESULTS=$results "$PRIVATE_SOURCE/test/bench/guard.sh" rates ||
+		status=$?
+	return "$status"
 }
 
 bench_trim()
 {
-	RESULTS=$PRIVATE_DIR/results/trim.json ROUNDS=$(at_most 3) \
+	RESULTS=$results/trim.json ROUNDS=$((rounds < 3 ? rounds : 3)) \
 		"$PRIVATE_SOURCE/test/bench/trim.sh" workloads
+}
+
+bench_pool()
+{
+	local pool_settings=(autovacuum=off max_parallel_workers_per_gather=0
+		max_locks_per_transaction=512 jit=off)
+
+	private_start without "${pool_settings[@]}"
+	private_start trims "${pool_settings[@]}" "$ours" \
+		pg_session_memory.trim_when_idle=on
+	private_start recycles "${pool_settings[@]}" "$ours" \
+		pg_session_memory.session_threshold=32MB \
+		pg_session_memory.process_threshold=48MB
+	private_psql -c "CREATE EXTENSION pg_session_memory"
+	bench pool_day "$results/pool.json" "no trims=$(host_of without)" \
+		"trim_when_idle=$(host_of trims)" "recycling=$(host_of recycles)"
 }
 
 bench_memory()
 {
-	local ours=shared_preload_libraries=pg_session_memory
-
 	private_start without "${settings[@]}"
 	private_psql -c "CREATE EXTENSION pg_session_memory"
 	private_start with "${settings[@]}" "$ours"
 	private_start more "${settings[@]}" "$ours" max_connections=1000
-	bench memory $((rounds * 10)) "$PRIVATE_DIR/results/memory.json" \
+	bench memory $((rounds * 10)) "$results/memory.json" \
 		"$(host_of without)" "$(host_of with)" "$(host_of more)"
-	private_stop without
-	private_stop with
-	private_stop more
+}
+
+# run_part PART: this script again, with the work directory of this one, so
+# that whatever happens to it is the end of that part alone.
+run_part()
+{
+	local part=$1 began=$SECONDS status=0
+
+	private_say "=== $part"
+	BENCH_PART=$part timeout -k 20 "${most_seconds[$part]:-600}" \
+		"$PRIVATE_SOURCE/test/bench/run.sh" &
+	private_wait $! || status=$?
+	if [[ $status -ne 0 ]]; then
+		private_say "$part has failed, status $status"
+		failed+=("$part")
+		printf 'failed %s\t%s\n' "$part" "$status" >>"$results/run.tsv"
+	fi
+	printf 'took %s\t%s\n' "$part" $((SECONDS - began)) >>"$results/run.tsv"
 }
 
 # The machine's ticks since it started: all, idle, and those that the host did
@@ -193,61 +243,65 @@ check_number()
 
 main()
 {
-	local parts=("$@") part output=${OUTPUT:-} chapter='' began before=()
+	local parts=("$@") part output=${OUTPUT:-} before=() failed=() document=''
 
 	for part in "${parts[@]}"; do
 		[[ " ${parts_there[*]} " == *" $part "* ]] ||
 			private_die "there is no part \"$part\", only ${parts_there[*]}"
 	done
 	check_number ROUNDS "$rounds"
-	check_number SECONDS_A_RUN "$seconds"
+	check_number SECONDS_A_LOAD "$load_seconds"
 	check_number MAX_CONTEXTS "$max_contexts"
 	check_number MAX_SESSIONS "$max_sessions"
 
 	if [[ ${#parts[@]} -eq 0 ]]; then
 		parts=("${parts_there[@]}")
-		if [[ -z $output && $rounds -ge 9 && $max_contexts -ge 300000 &&
+		if [[ -z $output && $rounds -ge 5 && $max_contexts -ge 300000 &&
 			$max_sessions -ge 1000 ]]; then
 			output=$PRIVATE_SOURCE/doc/benchmark
-			chapter=$PRIVATE_SOURCE/doc/benchmark.md
+			document=$PRIVATE_SOURCE/doc/benchmark.md
 		fi
 	fi
 	if [[ -n $output ]]; then
 		mkdir -p "$output"
 		output=$(cd "$output" && pwd)
 		[[ -w $output ]] || private_die "cannot write to $output"
+		document=${document:-$output/benchmark.md}
 	fi
 
 	private_prepare
-	private_packages python3 python3-psycopg2 strace \
-		${output:+gnuplot-nox} ||
-		private_die "this needs psycopg2, strace, and gnuplot for pictures"
+	private_packages python3 python3-psycopg2 strace ||
+		private_die "this needs psycopg2 and strace"
 	bench_installation
 
-	private_run mkdir "$PRIVATE_DIR/results"
-	export PGBENCH_CPU=$PRIVATE_DIR/results/pgbench_cpu.so
-	private_run gcc -O2 -Wall -shared -fPIC \
-		-I "$("$PRIVATE_PG_CONFIG" --includedir)" -o "$PGBENCH_CPU" \
-		test/bench/pgbench_cpu.c
-
+	results=$PRIVATE_DIR/results
+	private_run mkdir "$results"
+	export PRIVATE_BINDIR
 	mapfile -t before < <(cpu_ticks)
-	printf '%s\t%s\n' rounds "$rounds" seconds_a_run "$seconds" \
+	printf '%s\t%s\n' rounds "$rounds" \
 		postgresql "$("$PRIVATE_BINDIR/postgres" --version | sed 's/^[^0-9]*//')" \
 		busy "$(sleep 2; share_of_cpu busy "${before[@]}")" \
-		date "$(date -u +%F)" >"$PRIVATE_DIR/results/run.tsv"
+		date "$(date -u +%F)" >"$results/run.tsv"
 	for part in "${parts[@]}"; do
-		private_say "=== $part"
-		began=$SECONDS
-		"bench_$part"
-		printf 'took %s\t%s\n' "$part" $((SECONDS - began)) \
-			>>"$PRIVATE_DIR/results/run.tsv"
+		run_part "$part"
 	done
-	bench_limits_after
-	printf 'stolen\t%s\n' "$(share_of_cpu stolen "${before[@]}")" \
-		>>"$PRIVATE_DIR/results/run.tsv"
+	bench_limits_after || failed+=("limits, after")
+	printf '%s\t%s\n' stolen "$(share_of_cpu stolen "${before[@]}")" \
+		seconds "$SECONDS" >>"$results/run.tsv"
 
 	/usr/bin/python3 "$PRIVATE_SOURCE/test/bench/report.py" \
-		"$PRIVATE_DIR/results" "$output" "$chapter"
+		"$results" "$output" "$document"
+	printf 'The whole took %d min %d s\n' $((SECONDS / 60)) $((SECONDS % 60))
+	[[ ${#failed[@]} -eq 0 ]] || private_die "not measured: ${failed[*]}"
 }
 
-main "$@"
+results=${PRIVATE_DIR:-}/results
+if [[ -n ${BENCH_PART:-} ]]; then
+	# Started by run_part
+	part=$BENCH_PART
+	unset BENCH_PART
+	private_prepare
+	"bench_$part"
+else
+	main "$@"
+fi

@@ -2,7 +2,7 @@
 """What is said of a statement's memory, beside what a witness has seen;
 statements.sh runs this.
 
-statements.py ROUNDS
+statements.py ROUNDS [OUTPUT]
 
 Each kind of statement runs in a session of its own, which has done one small
 query before.  The witness, another process, reads the session's resident less
@@ -17,7 +17,7 @@ witness does not count, and the peak does; workers are processes of their own.
 import subprocess
 import sys
 
-from sessions import connect, progress, run
+from sessions import connect, progress, run, save
 
 LARGE = "SET work_mem = '512MB'"
 
@@ -197,10 +197,13 @@ def main():
     print(f"{'kind':32} {'witness':>9} {'planner':>8} {'executor':>8} "
           f"{'peak':>8} {'took':>8}")
     good = peaks = good_peaks = 0
+    table = []
     for kind, rows in results.items():
         # The round of the median ratio
         row = sorted(rows, key=lambda r: took(r) / r[0])[len(rows) // 2]
         ratio = took(row) / row[0]
+        table.append({"kind": kind, "witness": row[0], "planner": row[1],
+                      "executor": row[2], "peak": row[3], "took": took(row)})
         good += 0.8 <= ratio <= 1.4
         note = "" if 0.8 <= ratio <= 1.4 else "  out of 80 to 140 %"
         if row[3] is not None:
@@ -214,6 +217,9 @@ def main():
               f"{percent(took(row), row[0]):>8}{note}")
     print(f"took within 80 to 140 %: {good} of {len(results)}, goal 95 %; "
           f"peak within 5 %: {good_peaks} of {peaks}")
+    if len(sys.argv) > 2:
+        save(sys.argv[2], {"rows": table, "good": good, "peaks": peaks,
+                           "good_peaks": good_peaks})
     met = good >= 0.95 * len(results) and good_peaks == peaks
     return 0 if met else 1
 

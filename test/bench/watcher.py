@@ -1,6 +1,6 @@
 """What the watcher costs, and how soon it knows.
 
-watcher.py SECONDS MAX_SESSIONS ROUNDS LOG
+watcher.py SECONDS MAX_SESSIONS ROUNDS LOG [OUTPUT]
 
 CPU is what the kernel says of the worker in /proc/PID/schedstat; bytes written
 are those that it has given to pwrite(2) and the like, wchar of /proc/PID/io.
@@ -21,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import psycopg2
 
-from sessions import connect, cpu_ns, progress, run
+from sessions import connect, cpu_ns, progress, run, save
 
 SESSIONS = (10, 100, 1000)
 WARM_UP = 15                    # seconds
@@ -146,6 +146,7 @@ def main():
     seconds, most, rounds = map(int, sys.argv[1:4])
     log = sys.argv[4]
     missed = False
+    results = {"seconds": seconds, "rounds": rounds, "cost": [], "delays": {}}
     observer = connect()
     watcher = run(observer, "SELECT pid FROM pg_stat_activity "
                   "WHERE backend_type = 'pg_session_memory watcher'")[0][0]
@@ -159,6 +160,8 @@ def main():
         cpu, wrote = cost(watcher, number, seconds)
         is_missed = cpu > GOALS.get(number, cpu) or wrote > GOAL_BYTES
         missed |= is_missed
+        results["cost"].append({"sessions": number, "cpu": cpu,
+                                "bytes_a_second": wrote})
         print(f"{number:8} {cpu:11.3f} {wrote:8.0f}"
               f"{'  goal missed' if is_missed else ''}", flush=True)
 
@@ -172,6 +175,9 @@ def main():
     for name, values in zip(("view", "log", "recorder"), found):
         print(f"{name:8} {statistics.median(values):11.2f} "
               f"{max(values):8.2f}")
+        results["delays"][name] = [statistics.median(values), max(values)]
+    if len(sys.argv) > 5:
+        save(sys.argv[5], results)
     sys.exit(missed)
 
 

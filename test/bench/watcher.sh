@@ -11,7 +11,8 @@
 # and the recorder know of it.  Status 1 if a goal is missed: at most 0.1 per
 # cent of a core with 100 sessions, 0.5 per cent with 1,000, and 10 kB a second.
 #
-# Environment: MAX_SESSIONS (1000); ROUNDS of growing statements (20).
+# Environment: MAX_SESSIONS (1000); ROUNDS of growing statements (20);
+# RESULTS, a file for the figures as JSON.
 # watcher.py says what is measured, and how.
 
 set -euo pipefail
@@ -34,7 +35,8 @@ main()
 		shared_preload_libraries=pg_session_memory
 	private_psql -c 'CREATE EXTENSION pg_session_memory'
 	private_run /usr/bin/python3 "$PRIVATE_TREE/test/bench/watcher.py" \
-		"$seconds" "$sessions" "${ROUNDS:-20}" "$PRIVATE_DIR/watcher.log" ||
+		"$seconds" "$sessions" "${ROUNDS:-20}" "$PRIVATE_DIR/watcher.log" \
+		${RESULTS:+"$RESULTS"} ||
 		status=$?
 	private_stop watcher
 	return "$status"
