@@ -304,6 +304,42 @@ def truth(report):
                         "kinds of statement.")
 
 
+def alerts(report):
+    rows = report.results.get("alerts")
+    if not rows:
+        return
+    report.heading("Thresholds that fire")
+    report.say("Ms until the log says so, after the client has the response; "
+               "of a statement that goes on, after it was sent.", "")
+    report.table(["cause", "threshold", "told", "median", "most"],
+                 [[row["cause"], row["threshold"],
+                   f"{row['told']} of {row['rounds']}",
+                   *("" if row[name] is None else fine(row[name])
+                     for name in ("median_ms", "most_ms"))] for row in rows])
+    wrong = [row["cause"] for row in rows if row["told"] !=
+             (0 if row["cause"] == "none" else row["rounds"])]
+    report.goal("each threshold that is crossed is told, and no other",
+                f"{len(rows) - len(wrong)} of {len(rows)} causes", not wrong,
+                ", ".join(wrong))
+
+
+def churn(report):
+    row = report.results.get("churn")
+    if not row:
+        return
+    report.heading("Looks at sessions that change")
+    report.say("Eight sessions prepare, plan, fail and open cursors without "
+               "pause, one rests; a look is approximate where the tree changed",
+               "while it was read, after three tries.", "")
+    names = [name for name in row if name not in ("looks", "resting")]
+    report.table(["looks", *names], [[f"{row['looks']:,}", *(
+        f"{row[name]:,}" for name in names)]])
+    report.goal("a session that rests is read right each time, and no look "
+                "fails", f"{row['resting']:,} and {row['looks']:,} looks",
+                row["failed"] == 0 and row["resting wrong"] == 0,
+                f"{row['failed']} failed, {row['resting wrong']} wrong")
+
+
 def watcher(report):
     results = report.results.get("watcher")
     if not results:
@@ -558,7 +594,7 @@ def read_results(directory):
 def main():
     directory, output, document = (sys.argv[1:] + ["", ""])[:3]
     report = Report(read_results(directory), output)
-    for part in (look, server, instructions, truth, watcher, guard, trim, pool,
+    for part in (look, server, instructions, truth, alerts, churn, watcher, guard, trim, pool,
                  memory, limits):
         # What is wrong with one part is not to lose the others.
         try:

@@ -11,6 +11,8 @@
 # server		the view over up to 1,000 sessions
 # instructions	of pgbench's scripts, with what is preloaded
 # truth			what is said of a statement's memory, beside a witness
+# alerts		thresholds that fire, by cause, and how soon
+# looks			live reads of sessions that change meanwhile
 # watcher		its CPU, what it writes, and how soon it knows
 # guard			restarts without it and with it, and how fast memory may go
 # trim			what trimming gives back, and the next query after it
@@ -42,12 +44,12 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../private_server.sh"
 source "$(dirname "${BASH_SOURCE[0]}")/installation.sh"
 
-readonly parts_there=(limits look server instructions truth watcher guard trim
-	pool memory)
+readonly parts_there=(limits look server instructions truth alerts looks watcher
+	guard trim pool memory)
 
 # Seconds that a part may take
 readonly -A most_seconds=([limits]=60 [look]=420 [server]=200
-	[instructions]=480 [truth]=300 [watcher]=330 [guard]=420 [trim]=240
+	[instructions]=480 [truth]=300 [alerts]=120 [looks]=120 [watcher]=330 [guard]=420 [trim]=240
 	[pool]=360 [memory]=60)
 
 rounds=${ROUNDS:-5}
@@ -142,6 +144,20 @@ bench_truth()
 {
 	ROUNDS=1 measured "$results/truth.json" \
 		"$PRIVATE_SOURCE/test/bench/statements.sh"
+}
+
+bench_alerts()
+{
+	private_start alerts "${settings[@]}" "$ours"
+	private_psql -c "CREATE EXTENSION pg_session_memory"
+	bench alerts "$rounds" "$PRIVATE_DIR/alerts.log" "$results/alerts.json"
+}
+
+bench_looks()
+{
+	private_start looks "${settings[@]}"
+	private_psql -c "CREATE EXTENSION pg_session_memory"
+	bench churn $((rounds * 4000)) "$results/churn.json"
 }
 
 bench_watcher()
