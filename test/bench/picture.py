@@ -60,7 +60,7 @@ def ticks(low, high, log):
                 range(math.floor(math.log10(low)),
                       math.ceil(math.log10(high)) + 1)]
     step = 10.0 ** math.floor(math.log10(high or 1))
-    step = next(step / part for part in (5, 2, 1) if high / step * part >= 4
+    step = next(step / part for part in (1, 2, 5) if high / step * part >= 4
                 or part == 5)
     return [step * i for i in range(math.ceil(high / step) + 1)]
 

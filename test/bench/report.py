@@ -66,9 +66,10 @@ class Report:
         self.say("", f"![{title}](benchmark/{name}.svg)")
 
 
-def markdown(head, rows):
+def markdown(head, rows, others="---:"):
+    """The first column to the left, the others as they are told"""
     return ["| " + " | ".join(head) + " |",
-            "|---" + "|---:" * (len(head) - 1) + "|"] + [
+            "|---" + f"|{others}" * (len(head) - 1) + "|"] + [
         "| " + " | ".join(str(cell) for cell in row) + " |" for row in rows]
 
 
@@ -549,7 +550,7 @@ def front(report):
             ["goal", "measured", "", "why"],
             [[goal["goal"], goal["measured"],
               "met" if goal["met"] else "**missed**", goal["why"]]
-             for goal in report.goals])
+             for goal in report.goals], "---")
     return lines
 
 

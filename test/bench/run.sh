@@ -270,6 +270,11 @@ main()
 	check_number MAX_CONTEXTS "$max_contexts"
 	check_number MAX_SESSIONS "$max_sessions"
 
+	# What the kernel takes is what looks are measured by.
+	if [[ " ${parts[*]} " == *@(" look "|" server ")* &&
+		" ${parts[*]} " != *" limits "* ]]; then
+		parts=(limits "${parts[@]}")
+	fi
 	if [[ ${#parts[@]} -eq 0 ]]; then
 		parts=("${parts_there[@]}")
 		if [[ -z $output && $rounds -ge 5 && $max_contexts -ge 300000 &&
