@@ -39,7 +39,7 @@ CAUSES = {
         "session_threshold = '8MB'", ["BEGIN", "SET work_mem = '64MB'"],
         """DO $$ DECLARE c refcursor := 'open'; r record; BEGIN
         OPEN c FOR SELECT repeat('x', 1000) AS t
-            FROM generate_series(1, 20000) ORDER BY 1;
+            FROM generate_series(1, 20000) ORDER BY random();
         FETCH c INTO r; END $$"""),
     "memory of the process": (
         "process_threshold = '16MB'", ["SET work_mem = '64MB'"],
@@ -58,9 +58,9 @@ CAUSES = {
 def is_told(log, size, pid):
     with open(log, encoding="utf-8", errors="replace") as file:
         file.seek(size)
-        return any("_threshold is" in line and
-                   (f"[{pid}]" in line or f"PID {pid} " in line)
-                   for line in file)
+        # The watcher says in the detail whom it means.
+        return any("_threshold is" in line and f"[{pid}]" in line or
+                   f"DETAIL:  PID {pid} of" in line for line in file)
 
 
 def work(connection, statement):
@@ -81,6 +81,9 @@ def cross(cause, log, log_size):
     run(connection, "SET pg_session_memory." + threshold)
     for sql in before:
         run(connection, sql)
+    # What it has measured itself must not be what is found, and the watcher
+    # must know the threshold.
+    time.sleep(1.5)
     began = time.monotonic()
     thread = threading.Thread(target=work, args=(connection, statement))
     thread.start()

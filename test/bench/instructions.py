@@ -173,12 +173,15 @@ def main():
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         done = [pool.submit(measure, template, name, settings, number, tps)
                 for number, (name, settings) in enumerate(servers)]
-        rows = [row for future in done for row in future.result()]
-    nothing = {row["script"]: row["each"] for row in rows
-               if row["loaded"] == servers[0][0]}
-    for row in rows:
-        row["more"] = 100 * (row["each"] / nothing[row["script"]] - 1)
-    save(output, {"tps": tps, "rows": rows})
+        rows = []
+        # What is there so far is worth having if the time is over.
+        for future in done:
+            rows += future.result()
+            nothing = {row["script"]: row["each"] for row in rows
+                       if row["loaded"] == servers[0][0]}
+            for row in rows:
+                row["more"] = 100 * (row["each"] / nothing[row["script"]] - 1)
+            save(output, {"tps": tps, "rows": rows})
 
 
 if __name__ == "__main__":

@@ -226,6 +226,8 @@ run_part()
 	if [[ $status -ne 0 ]]; then
 		private_say "$part has failed, status $status"
 		failed+=("$part")
+		# What it has left may not run beside the next one.
+		private_end_processes
 		printf 'failed %s\t%s\n' "$part" "$status" >>"$results/run.tsv"
 	fi
 	printf 'took %s\t%s\n' "$part" $((SECONDS - began)) >>"$results/run.tsv"
