@@ -98,7 +98,7 @@ unit()
 		-L "$("$PRIVATE_PG_CONFIG" --pkglibdir)" -lpgcommon -lpgport -lm \
 		<<<'void abort(void);
 			__attribute__((weak)) void ExceptionalCondition(void) { abort(); }'
-	if private_run valgrind -q --error-exitcode=9 "$PRIVATE_TREE/$name" \
+	if private_run timeout 900 valgrind -q --error-exitcode=9 "$PRIVATE_TREE/$name" \
 		"$directory"; then
 		units=$((units + 1))
 	else
