@@ -88,28 +88,33 @@ live_reads()
 # does, and runs it in valgrind.
 unit()
 {
-	local name=$1 directory=$PRIVATE_DIR/$1
+	local name=$1 arguments=("$PRIVATE_DIR/$1") status=0
 
 	shift
-	private_run mkdir "$directory"
+	private_run mkdir "${arguments[0]}"
+	# A seed, and rounds
+	[[ $name != memory_reader_test ]] || arguments=(1 "$rounds")
 	private_run gcc -g -O1 -D_GNU_SOURCE -Isrc \
 		-I "$("$PRIVATE_PG_CONFIG" --includedir-server)" \
 		-o "$PRIVATE_TREE/$name" "test/$name.c" "$@" -x c - -x none \
 		-L "$("$PRIVATE_PG_CONFIG" --pkglibdir)" -lpgcommon -lpgport -lm \
 		<<<'void abort(void);
 			__attribute__((weak)) void ExceptionalCondition(void) { abort(); }'
-	if private_run timeout 900 valgrind -q --error-exitcode=9 "$PRIVATE_TREE/$name" \
-		"$directory"; then
+	# What the tests say of amounts of memory is not true in there, so judged
+	# is what valgrind says.
+	private_run timeout 900 valgrind -q --error-exitcode=9 \
+		"$PRIVATE_TREE/$name" "${arguments[@]}" || status=$?
+	if [[ $status -eq 0 || $status -eq 1 ]]; then
 		units=$((units + 1))
 	else
-		echo "not ok $name"
+		echo "not ok $name: status $status"
 		bad=$((bad + 1))
 	fi
 }
 
 in_valgrind()
 {
-	local units=0 bad=0
+	local rounds=$1 units=0 bad=0
 
 	private_packages valgrind
 	private_installation
@@ -166,7 +171,7 @@ run_part()
 				"$tests/memory-safety.sh" $(amount regress '')
 			;;
 		valgrind)
-			try valgrind "7 unit tests" in_valgrind
+			try valgrind "7 unit tests" in_valgrind "$(amount 2 40)"
 			;;
 	esac
 }
