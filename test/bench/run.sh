@@ -173,13 +173,13 @@ bench_guard()
 {
 	local status=0
 
-	RUNS=8 RESULTS=$results "$PRIVATE_SOURCE/test/bench/guard.sh" off ||
-		status=$?
-	RUNS=8 RESULTS=$results "$PRIVATE_SOURCE/test/bench/guard.sh" earlyoom ||
-		status=$?
 	RUNS=16 RESULTS=$results "$PRIVATE_SOURCE/test/bench/guard.sh" on ||
 		status=$?
 	SHORT=yes RESULTS=$results "$PRIVATE_SOURCE/test/bench/guard.sh" rates ||
+		status=$?
+	RUNS=8 RESULTS=$results "$PRIVATE_SOURCE/test/bench/guard.sh" off ||
+		status=$?
+	RUNS=8 RESULTS=$results "$PRIVATE_SOURCE/test/bench/guard.sh" earlyoom ||
 		status=$?
 	return "$status"
 }
