@@ -133,15 +133,19 @@ healthy_packages()
 # The commands, by a word each
 run_demo()
 {
-	local status=0
+	local status=0 page
 
 	"$@" test/demo.sh >/output 2>&1 </dev/null || status=$?
-	# What demo.sql asks last, and that it got that far
-	if [[ $status -ne 0 ]] || ! grep -q '^=== What does the operating system count' /output; then
+	# Its last step, and the page that it leaves and names
+	page=$(sed -n 's/^Nothing is left but the page, //p' /output)
+	if [[ $status -ne 0 || ! -s $page ]] ||
+		! grep -q '^--> The server restarted' /output; then
 		echo "status $status"
 		tail -n 30 /output
 		return 1
 	fi
+	grep -q '</html>' "$page"
+	rm "$page"
 }
 
 run_check()

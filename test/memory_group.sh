@@ -12,6 +12,7 @@
 #	memory_group_runaway		a statement that takes all there is, until the
 #								kernel ends its session and the server is up again;
 #								prints the session's pid
+#	memory_group_wait TIME		until the server has started anew after that time
 #	memory_group_remove			when nothing runs in it any more
 #
 # The kernel ends a process of the group when it has more than BYTES, and no
@@ -74,13 +75,21 @@ memory_group_start()
 
 memory_group_runaway()
 {
-	local started output=$PRIVATE_DIR/runaway.output try
+	local started output=$PRIVATE_DIR/runaway.output
 
 	started=$(private_psql -A -t -c 'SELECT clock_timestamp()')
 	private_run psql -X -q -A -t -U app -c 'SELECT pg_backend_pid()' \
 		-c "/* takes all */ SELECT array_length(array_agg(repeat(md5(i::text), 10)), 1)
 		FROM (SELECT generate_series(1, 100000000) AS i) AS s" \
 		>"$output" 2>/dev/null || true
+	memory_group_wait "$started"
+	head -n 1 "$output"
+}
+
+memory_group_wait()
+{
+	local started=$1 try
+
 	for ((try = 0; try < 1800; try++)); do
 		[[ $(private_run psql -X -A -t -c \
 			"SELECT count(*) FROM pg_session_memory_history
@@ -88,7 +97,6 @@ memory_group_runaway()
 			break
 		sleep 0.1
 	done
-	head -n 1 "$output"
 }
 
 memory_group_remove()

@@ -17,6 +17,7 @@
 #	private_make ...				make in the copied sources
 #	private_run COMMAND...			any command, as the unprivileged user
 #	private_packages PACKAGE...		Debian packages that must be there
+#	private_progress TEXT COMMAND...	says the text, and dots while it takes long
 #
 # Nothing of the machine is changed but for packages that were missing: the
 # extension is installed into a copy of PostgreSQL below a work directory, and
@@ -51,6 +52,8 @@ private_policy=()				# files that are there during apt-get install
 private_apt=					# apt-get, while it runs
 private_apt_installs=			# it does, rather than download
 private_apt_directory=			# its place for temporary files
+private_ticker=					# a process that writes dots
+private_installed=()			# packages, by this script
 
 private_say()
 {
@@ -61,6 +64,41 @@ private_die()
 {
 	private_say "error: $*"
 	exit 1
+}
+
+# private_progress TEXT COMMAND...: says what is being done, a dot each two
+# seconds that it takes, and how long it took if there were any.
+private_progress()
+{
+	local status=0 started=$SECONDS
+
+	printf '%s ...' "$1" >&2
+	shift
+	private_tick
+	"$@" || status=$?
+	private_end_tick
+	if [[ $((SECONDS - started)) -ge 2 ]]; then
+		printf ' %d s' $((SECONDS - started)) >&2
+	fi
+	printf '\n' >&2
+	return "$status"
+}
+
+# It ends by itself when the script does not.
+private_tick()
+{
+	perl -e 'my $parent = getppid;
+		$| = 1;
+		while (sleep 2) { exit if getppid != $parent; print "." }' >&2 &
+	private_ticker=$!
+}
+
+private_end_tick()
+{
+	[[ -n $private_ticker ]] || return 0
+	kill "$private_ticker" 2>/dev/null || true
+	wait "$private_ticker" 2>/dev/null || true
+	private_ticker=
 }
 
 # ---------------------------------------------------------------------------
@@ -174,6 +212,23 @@ private_remove_policy()
 	private_policy=()
 }
 
+# How much apt would install for these, in words; nothing if it cannot say.
+private_size_of_packages()
+{
+	local list
+
+	list=$(apt-get -qq -s --no-install-recommends install "$@" 2>/dev/null |
+		sed -nE 's/^Inst ([^ ]+)( \[[^]]*\])? \(([^ ]+) .*/\1=\3/p') || true
+	[[ -n $list ]] || return 0
+	# shellcheck disable=SC2086
+	apt-cache show $list 2>/dev/null | awk '
+		/^Package:/ { number++ }
+		/^Size:/ { fetched += $2 / 1e6 }
+		/^Installed-Size:/ { installed += $2 / 1e3 }
+		END { printf " (%d packages, %.0f MB to fetch, %.0f MB on disk)",
+			number, fetched, installed }'
+}
+
 # Installs those of the named Debian packages that are missing.  Returns false,
 # having said why, where that cannot be done.
 private_packages()
@@ -190,8 +245,10 @@ private_packages()
 		return 1
 	fi
 	private_update_lists
-	private_say "Installing: ${missing[*]}"
 	log=$(mktemp -p "$PRIVATE_DIR")
+	printf 'Installing: %s%s ...' "${missing[*]}" \
+		"$(private_size_of_packages "${missing[@]}")" >&2
+	private_tick
 	private_apt_get "$log" --no-install-recommends --download-only \
 		install "${missing[@]}" || status=$?
 
@@ -220,6 +277,9 @@ private_packages()
 		private_apt_installs=
 	fi
 	private_remove_policy
+	private_end_tick
+	printf '\n' >&2
+	private_installed+=("${missing[@]}")
 	if [[ $status -ne 0 ]]; then
 		tail -n 30 "$log" >&2
 		private_say "Could not install ${missing[*]}"
@@ -348,6 +408,7 @@ private_cleanup()
 	# Who is in the work directory is ended.
 	cd /
 
+	private_end_tick
 	private_end_apt
 	if [[ -n $private_child ]]; then
 		kill -TERM "$private_child" 2>/dev/null
