@@ -233,16 +233,30 @@ columns_named()
 		--include='*.properties' --include=psqlrc
 }
 
+# Databases have what a released script has made, and no other script repeats
+# it: what changes belongs to an update script.
+released_scripts_unchanged()
+{
+	cd "$PRIVATE_TREE" || return
+	sha256sum --check --quiet test/released.sha256 || {
+		echo "This script is released.  What is to change goes into another, as" \
+			"pg_session_memory--1.0--1.1.sql, with default_version in the control" \
+			"file; a new script gets a line of its own in test/released.sha256."
+		return 1
+	}
+}
+
 check_style()
 {
 	local name
 
 	heading "Style"
 	for name in "recipes name every column" "formatted with pg_bsd_indent" \
-		"no finding of cppcheck"; do
+		"no finding of cppcheck" "released scripts are unchanged"; do
 		case $name in
 			recipes*) set -- perl columns_named ;;
 			formatted*) set -- pg-bsd-indent formatted ;;
+			released*) set -- coreutils released_scripts_unchanged ;;
 			*) set -- cppcheck analysed ;;
 		esac
 		if private_packages "$1" perl; then
