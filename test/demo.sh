@@ -9,9 +9,9 @@
 # demo_schema.sql makes the tables, demo_pool.py the pool with its sessions,
 # demo.sql asks the questions and gives the answers.  The server may have 1 GB:
 # as root, and where there is a memory controller, by a control group, else by
-# pg_session_memory.server_limit.  At the end it runs out of memory for good,
-# and demo_night.sql asks who it was; where the kernel's OOM killer cannot be
-# had, the session is killed by hand.
+# pg_session_memory.server_limit.  demo_guard.sql wants more than that.  At the
+# end the guard is off, and demo_night.sql asks who it was; where the kernel's
+# OOM killer cannot be had, the session is killed by hand.
 #
 # It takes less than a minute, without packages that are missing and without
 # the build.  A page is left, whose path is said, and nothing else;
@@ -83,6 +83,12 @@ start_server()
 	fi
 }
 
+guarded()
+{
+	private_run psql -X -q <"$PRIVATE_TREE/test/demo_guard.sql" \
+		>"$PRIVATE_DIR/guarded.output" 2>&1
+}
+
 write_page()
 {
 	private_run examples/report.sh -o "$PRIVATE_DIR/report.html" 2>/dev/null ||
@@ -113,7 +119,8 @@ night()
 	for ((try = 0; try < 600; try++)); do
 		pid=$(private_psql -A -t -c "SELECT pid
 			FROM pg_session_memory_history_sessions
-			WHERE usename = 'app' AND anon_bytes > 300000000 LIMIT 1")
+			WHERE usename = 'app' AND anon_bytes > 300000000
+				AND at > '$started' AND query LIKE '/* takes all */%' LIMIT 1")
 		[[ -z $pid ]] || break
 		sleep 0.1
 	done
@@ -145,6 +152,12 @@ main()
 	private_progress "Putting a pool of ten sessions to work" start_pool
 	private_run env LOG="$PRIVATE_DIR/demo.log" \
 		psql -X -q <"$PRIVATE_TREE/test/demo.sql" 2>&1
+
+	printf '\n=== 6. A statement that would take all the memory of the server\n\n'
+	private_progress "It may have 1 GB, sessions have $(private_psql -A -t -c "
+		SELECT pg_size_pretty(anon_bytes) FROM pg_session_memory_server"); guard = on" \
+		guarded
+	cat "$PRIVATE_DIR/guarded.output"
 
 	printf '\n=== 7. The whole, to read and to send\n\n'
 	private_progress "Writing a page" write_page

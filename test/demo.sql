@@ -104,23 +104,3 @@ WHERE pg_backend_pid() = :limited \gset
 
 \connect - postgres
 ALTER ROLE app RESET pg_session_memory.process_limit;
-SELECT pg_size_pretty(anon_bytes) AS anon, pg_size_pretty(available_bytes) AS available
-FROM pg_session_memory_server \gset
-\echo
-\echo === 6. A statement without limit would take all the memory of the server
-\echo
-\echo Of that there is :available now, and guard = on.
-\echo
-\connect - app
-\set ON_ERROR_STOP off
-\set ECHO queries
-SELECT array_length(array_agg(repeat(md5(i::text), 10)), 1)
-FROM generate_series(1, 100000000) AS i;
-\set ECHO none
-\set ON_ERROR_STOP on
-\connect - postgres
-SELECT format('--> Refused by the guard, before the kernel had to kill. %s of '
-           'the pool''s ten sessions have noticed nothing.', count(*)) AS conclusion
-FROM pg_stat_activity
-WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() \gset
-\echo :conclusion

@@ -13,6 +13,7 @@ FROM pg_session_memory_history_sessions h
 WHERE before_restart ORDER BY h.at DESC, anon_bytes DESC LIMIT 3;
 \set ECHO none
 SELECT format('--> The server restarted, and all sessions were lost. It was %s of '
-           '%s, with %s.', pid, usename, pg_size_pretty(bytes)) AS conclusion
-FROM pg_session_memory_events WHERE kind = 'restarted' \gset
+           '%s, with %s.', pid, usename, pg_size_pretty(anon_bytes)) AS conclusion
+FROM pg_session_memory_history_sessions
+WHERE before_restart ORDER BY at DESC, anon_bytes DESC LIMIT 1 \gset
 \echo :conclusion
