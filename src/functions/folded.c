@@ -259,7 +259,8 @@ root_of_process(const ServerProcess *process)
 
 	initStringInfo(&root);
 	if (process->type != B_BACKEND || role == NULL)
-		append_name(&root, "", server_process_type_name(process));
+		append_name(&root, "",
+					server_process_type_name(process->pid, process->type));
 	if (role != NULL)
 		append_name(&root, root.len > 0 ? ", " : "", role);
 	if (database != NULL)

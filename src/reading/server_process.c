@@ -111,13 +111,13 @@ server_process_application(const ServerProcess *process, NameData *name)
 }
 
 const char *
-server_process_type_name(const ServerProcess *process)
+server_process_type_name(int pid, BackendType type)
 {
-	const char *type = NULL;
+	const char *name = NULL;
 
-	if (process->type == B_BG_WORKER)
-		type = GetBackgroundWorkerTypeByPid(process->pid);
-	return type != NULL ? type : GetBackendTypeDesc(process->type);
+	if (type == B_BG_WORKER)
+		name = GetBackgroundWorkerTypeByPid(pid);
+	return name != NULL ? name : GetBackendTypeDesc(type);
 }
 
 int

@@ -56,8 +56,8 @@ extern bool server_process_at(int slot, ServerProcess *process);
 extern void server_process_application(const ServerProcess *process,
 									   NameData *name);
 
-/* The type of the process, as pg_stat_activity shows it. */
-extern const char *server_process_type_name(const ServerProcess *process);
+/* The type of a process, as pg_stat_activity shows it. */
+extern const char *server_process_type_name(int pid, BackendType type);
 
 /*
  * The pid of a parallel worker's leader, 0 for all other processes.  As

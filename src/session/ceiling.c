@@ -7,8 +7,8 @@
  * ceiling.h tells how a session and the watcher agree.
  *
  * The words that both of them need to find the limit are atomic variables.
- * What tells who the session is, is published as PgBackendStatus is: with a
- * change count around each write.
+ * What tells who the session is, is published by the protocol of
+ * change_count.h.
  *
  *-------------------------------------------------------------------------
  */
@@ -25,6 +25,7 @@
 
 #include "pg_compat.h"
 #include "session/ceiling.h"
+#include "session/change_count.h"
 
 /* A reader that meets a writer this often goes without. */
 #define READ_TRIES		1000
@@ -43,9 +44,6 @@
 
 /* Ceilings that were not renewed for so long, in microseconds, are lifted. */
 #define STALE_AFTER		INT64CONST(2000000)
-
-/* Linux takes a soft limit of 0 for none. */
-#define SMALLEST_LIMIT	4096
 
 /* Kept apart, so that neighbours do not fight for a cache line. */
 typedef union CeilingSlot
@@ -156,7 +154,7 @@ set_soft_limit(int pid, int64 bytes)
 
 	if (move_rlimit(pid, NULL, &rlimit) != 0)
 		return false;
-	soft = bytes < 0 ? RLIM_INFINITY : (rlim_t) Max(bytes, SMALLEST_LIMIT);
+	soft = bytes < 0 ? RLIM_INFINITY : (rlim_t) Max(bytes, CEILING_SMALLEST);
 	soft = Min(soft, rlimit.rlim_max);
 	if (rlimit.rlim_cur == soft)
 		return true;
@@ -240,12 +238,9 @@ static void
 give_slot_back(int code, Datum arg)
 {
 	ceiling_move(CEILING_REFUSED, -1, 0);
-	pg_atomic_write_u32(&my_slot->change_count,
-						pg_atomic_read_u32(&my_slot->change_count) | 1);
-	pg_write_barrier();
+	change_count_begin_write(&my_slot->change_count);
 	my_slot->pid = 0;
-	pg_write_barrier();
-	pg_atomic_fetch_add_u32(&my_slot->change_count, 1);
+	change_count_end_write(&my_slot->change_count);
 	my_slot = NULL;
 }
 
@@ -262,10 +257,7 @@ ceiling_publish(double weight, bool superuser)
 		on_shmem_exit(give_slot_back, (Datum) 0);
 	my_slot = &shared->slots[number];
 
-	/* A process that was ended while it wrote has left an odd one. */
-	pg_atomic_write_u32(&my_slot->change_count,
-						pg_atomic_read_u32(&my_slot->change_count) | 1);
-	pg_write_barrier();
+	change_count_begin_write(&my_slot->change_count);
 	if (first)
 	{
 		pg_atomic_write_u32(&my_slot->consent, CEILING_REFUSED);
@@ -278,8 +270,7 @@ ceiling_publish(double weight, bool superuser)
 	my_slot->backend_start = MyStartTimestamp;
 	my_slot->weight = weight;
 	my_slot->superuser = superuser;
-	pg_write_barrier();
-	pg_atomic_fetch_add_u32(&my_slot->change_count, 1);
+	change_count_end_write(&my_slot->change_count);
 	return true;
 }
 
@@ -372,18 +363,15 @@ ceiling_read_owner(int slot, int pid, TimestampTz backend_start,
 	from = &shared->slots[slot];
 	for (int i = 0; i < READ_TRIES; i++)
 	{
-		uint32		before = pg_atomic_read_u32(&from->change_count);
+		uint32		before = change_count_begin_read(&from->change_count);
 
-		pg_read_barrier();
 		owner->pid = from->pid;
 		owner->backend_start = from->backend_start;
 		owner->weight = from->weight;
 		owner->superuser = from->superuser;
 		owner->consent = (CeilingConsent) pg_atomic_read_u32(&from->consent);
 		owner->own_limit_bytes = (int64) pg_atomic_read_u64(&from->own_limit);
-		pg_read_barrier();
-		if (before % 2 == 0 &&
-			before == pg_atomic_read_u32(&from->change_count))
+		if (change_count_end_read(&from->change_count, before))
 			return owner->pid == pid && owner->backend_start == backend_start;
 	}
 	return false;
@@ -439,16 +427,11 @@ ceiling_set_verdict(int slot, int pid, TimestampTz backend_start,
 void
 ceiling_publish_server(const CeilingServer *server)
 {
-	uint32		count;
-
 	if (shared == NULL)
 		return;
-	count = pg_atomic_read_u32(&shared->change_count);
-	pg_atomic_write_u32(&shared->change_count, count | 1);
-	pg_write_barrier();
+	change_count_begin_write(&shared->change_count);
 	shared->server = *server;
-	pg_write_barrier();
-	pg_atomic_write_u32(&shared->change_count, (count | 1) + 1);
+	change_count_end_write(&shared->change_count);
 	pg_atomic_write_u64(&shared->renewed_at, (uint64) server->renewed_at);
 }
 
@@ -459,13 +442,11 @@ ceiling_read_server(CeilingServer *server)
 		return false;
 	for (int i = 0; i < READ_TRIES; i++)
 	{
-		uint32		before = pg_atomic_read_u32(&shared->change_count);
+		uint32		before = change_count_begin_read(&shared->change_count);
 
-		pg_read_barrier();
 		*server = shared->server;
-		pg_read_barrier();
-		if (before % 2 == 0 && before != 0 &&
-			before == pg_atomic_read_u32(&shared->change_count))
+		if (before != 0 &&
+			change_count_end_read(&shared->change_count, before))
 		{
 			server->renewed_at =
 				(TimestampTz) pg_atomic_read_u64(&shared->renewed_at);

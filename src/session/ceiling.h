@@ -32,6 +32,9 @@
 
 #include "datatype/timestamp.h"
 
+/* The smallest soft limit, in bytes: Linux takes 0 for none. */
+#define CEILING_SMALLEST	4096
+
 /* What a session says to a ceiling. */
 typedef enum CeilingConsent
 {
@@ -72,6 +75,18 @@ typedef struct CeilingServer
 	int			largest_pid;	/* of the session that holds most */
 	TimestampTz last_action_at; /* 0: never */
 } CeilingServer;
+
+/*
+ * Whether it is server_limit that will be reached first, and not the end of
+ * what the server has.
+ */
+static inline bool
+ceiling_is_by_server_limit(const CeilingServer *server)
+{
+	return server->server_limit_bytes >= 0 &&
+		server->server_limit_bytes - server->sessions_bytes <
+		server->available_bytes - server->reserve_bytes;
+}
 
 /* Shared memory that this takes, in bytes. */
 extern Size ceiling_shmem_size(void);

@@ -209,9 +209,7 @@ describe_guard(LimitCause cause, const LimitInForce *in_force,
 		memset(&server, 0, sizeof(server));
 	else
 	{
-		of_sessions = server.server_limit_bytes >= 0 &&
-			server.server_limit_bytes - server.sessions_bytes <
-			server.available_bytes - server.reserve_bytes;
+		of_sessions = ceiling_is_by_server_limit(&server);
 		if (of_sessions)
 			snprintf(of_server, sizeof(of_server),
 					 "All sessions together hold %s, pg_session_memory.server_limit is %s. ",

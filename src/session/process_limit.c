@@ -105,9 +105,6 @@
 /* What the interpreter of a language needs when it begins, amply. */
 #define LANGUAGE_BYTES	(32 * 1024 * 1024)
 
-/* Linux takes a soft limit of 0 for none. */
-#define SMALLEST_LIMIT	4096
-
 typedef enum ProcessLimitState
 {
 	LIMIT_NONE,
@@ -169,7 +166,7 @@ plus(int64 bytes, int64 more)
 static int64
 limit_bytes(int kilobytes)
 {
-	return Max((int64) kilobytes * 1024, SMALLEST_LIMIT);
+	return Max((int64) kilobytes * 1024, CEILING_SMALLEST);
 }
 
 /* Private writable memory of this process as the kernel counts it, or -1. */
@@ -679,7 +676,7 @@ limit_is_enforced(void)
 	if (getrlimit(RLIMIT_DATA, &rlimit) != 0)
 		return false;
 	small = rlimit;
-	small.rlim_cur = SMALLEST_LIMIT;
+	small.rlim_cur = CEILING_SMALLEST;
 
 	/* A signal's handler must not find that limit. */
 	sigfillset(&all);
@@ -687,7 +684,7 @@ limit_is_enforced(void)
 	memory = MAP_FAILED;
 	if (setrlimit(RLIMIT_DATA, &small) == 0)
 	{
-		memory = mmap(NULL, 16 * SMALLEST_LIMIT, PROT_READ | PROT_WRITE,
+		memory = mmap(NULL, 16 * CEILING_SMALLEST, PROT_READ | PROT_WRITE,
 					  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 		setrlimit(RLIMIT_DATA, &rlimit);
 	}
@@ -696,8 +693,8 @@ limit_is_enforced(void)
 	sigprocmask(SIG_SETMASK, &before, NULL);
 
 	if (memory != MAP_FAILED)
-		munmap(memory, 16 * SMALLEST_LIMIT);
-	return memory == MAP_FAILED && small.rlim_cur == SMALLEST_LIMIT;
+		munmap(memory, 16 * CEILING_SMALLEST);
+	return memory == MAP_FAILED && small.rlim_cur == CEILING_SMALLEST;
 }
 
 bool

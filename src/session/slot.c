@@ -12,6 +12,7 @@
 #include "storage/shmem.h"
 
 #include "pg_compat.h"
+#include "session/change_count.h"
 #include "session/identity.h"
 #include "session/slot.h"
 
@@ -108,17 +109,13 @@ void
 session_slot_begin(void)
 {
 	HOLD_INTERRUPTS();
-	pg_atomic_write_u32(&my_slot->change_count,
-						pg_atomic_read_u32(&my_slot->change_count) + 1);
-	pg_write_barrier();
+	change_count_begin_write(&my_slot->change_count);
 }
 
 void
 session_slot_end(void)
 {
-	pg_write_barrier();
-	pg_atomic_write_u32(&my_slot->change_count,
-						pg_atomic_read_u32(&my_slot->change_count) + 1);
+	change_count_end_write(&my_slot->change_count);
 	RESUME_INTERRUPTS();
 }
 
@@ -136,13 +133,10 @@ session_slot_read(int slot, int pid, TimestampTz start, SlotData *data)
 
 	for (int i = 0; i < READ_TRIES; i++)
 	{
-		uint32		before = pg_atomic_read_u32(&from->change_count);
+		uint32		before = change_count_begin_read(&from->change_count);
 
-		pg_read_barrier();
 		memcpy(data, &from->data, sizeof(SlotData));
-		pg_read_barrier();
-		if (before % 2 == 0 &&
-			before == pg_atomic_read_u32(&from->change_count))
+		if (change_count_end_read(&from->change_count, before))
 			return data->pid == pid && data->start == start;
 		CHECK_FOR_INTERRUPTS();
 	}

@@ -3,12 +3,8 @@
  * slot.h
  *	  What a session publishes of itself: one slot a process.
  *
- * The protocol is that of PgBackendStatus.  Only its own process writes a
- * slot.  It makes change_count odd, writes, and makes it even again, with
- * memory barriers in between; it does so in a critical stretch that raises
- * no error and handles no interrupt.  A reader copies the slot and believes
- * the copy if the count was even before and is the same after.  Nobody takes
- * a lock.
+ * Only its own process writes a slot, and whoever likes reads it, without a
+ * lock, by the protocol of change_count.h.
  *
  * Where the library is not preloaded there is no shared memory, and a session
  * has a slot of its own that nobody else sees.

@@ -11,6 +11,7 @@
 #include "utils/timestamp.h"
 
 #include "pg_compat.h"
+#include "session/change_count.h"
 #include "session/watched.h"
 
 /* A reader that meets a writer this often goes without. */
@@ -65,14 +66,10 @@ void
 watched_publish(int slot, const WatchedProcess *process)
 {
 	WatchedSlot *to = &shared->slots[slot];
-	uint32		count = pg_atomic_read_u32(&to->change_count);
 
-	/* A watcher that died while it wrote has left an odd one. */
-	pg_atomic_write_u32(&to->change_count, count | 1);
-	pg_write_barrier();
+	change_count_begin_write(&to->change_count);
 	to->process = *process;
-	pg_write_barrier();
-	pg_atomic_write_u32(&to->change_count, (count | 1) + 1);
+	change_count_end_write(&to->change_count);
 }
 
 bool
@@ -86,13 +83,10 @@ watched_read(int slot, int pid, TimestampTz backend_start,
 	from = &shared->slots[slot];
 	for (int i = 0; i < READ_TRIES; i++)
 	{
-		uint32		before = pg_atomic_read_u32(&from->change_count);
+		uint32		before = change_count_begin_read(&from->change_count);
 
-		pg_read_barrier();
 		*process = from->process;
-		pg_read_barrier();
-		if (before % 2 == 0 &&
-			before == pg_atomic_read_u32(&from->change_count))
+		if (change_count_end_read(&from->change_count, before))
 			return process->pid == pid &&
 				process->backend_start == backend_start &&
 				process->query_start == query_start;

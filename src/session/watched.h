@@ -4,10 +4,9 @@
  *	  What the watcher has seen, in shared memory.
  *
  * One slot a process, by the number of pgsm_my_process_slot, and one struct
- * for the watcher itself.  Only the watcher writes them, in the way in which
- * PostgreSQL publishes PgBackendStatus: a change count around each write, no
- * lock.  Everybody may read: the view what is seen of running statements, a
- * session what was seen of its own.
+ * for the watcher itself.  Only the watcher writes them, by the protocol of
+ * change_count.h.  Everybody may read: the view what is seen of running
+ * statements, a session what was seen of its own.
  *
  *-------------------------------------------------------------------------
  */

@@ -93,10 +93,10 @@ typedef struct Guarding
 	int			mode;			/* of the tick before: off, log or on */
 	Guard		guard;
 	GuardServer server;
+	CeilingServer published;	/* of this tick, too */
 	GuardedProcess *guarded;	/* by slot */
 	GuardProcess *processes;	/* those of this tick */
 	int		   *slots;			/* of those */
-	int64	   *unit_bytes;		/* of each one's unit, at its leader */
 	int			count;
 	int64		untouched_bytes;	/* of main shared memory */
 	int64		untouched_available;	/* what the server had left then */
@@ -129,9 +129,6 @@ guarding_create(void)
 							   mul_size(sizeof(GuardProcess), slots));
 	guarding.slots = MemoryContextAllocZero(TopMemoryContext,
 											mul_size(sizeof(int), slots));
-	guarding.unit_bytes =
-		MemoryContextAllocZero(TopMemoryContext,
-							   mul_size(sizeof(int64), slots));
 	guarding.mode = GUARD_OFF;
 	if (ceiling_read_server(&server))
 		guarding.last_action_at = server.last_action_at;
@@ -310,11 +307,10 @@ gather(const ServerMemory *memory, uint64 now)
 	server->available_bytes = Max(memory->available_bytes -
 								  untouched_bytes(memory->available_bytes, now),
 								  0);
-	server->reserve_bytes = setting_guard_reserve < 0 ?
-		guard_default_reserve(memory->total_bytes) :
-		(int64) setting_guard_reserve * 1024;
-	server->server_limit_bytes = setting_server_limit < 0 ? -1 :
-		(int64) setting_server_limit * 1024;
+	server->reserve_bytes = threshold_bytes(setting_guard_reserve);
+	if (server->reserve_bytes < 0)
+		server->reserve_bytes = guard_default_reserve(memory->total_bytes);
+	server->server_limit_bytes = threshold_bytes(setting_server_limit);
 	server->patience = (uint64) setting_guard_patience * 1000;
 
 	guarding.count = 0;
@@ -356,17 +352,6 @@ may_tell(uint64 now)
 	return ++guarding.lines <= LINES_A_MINUTE;
 }
 
-/* Whether it is server_limit that is the nearer one. */
-static bool
-server_limit_is_near(void)
-{
-	const GuardServer *server = &guarding.server;
-
-	return server->server_limit_bytes >= 0 &&
-		server->server_limit_bytes - guarding.sessions_bytes <
-		server->available_bytes - server->reserve_bytes;
-}
-
 /*
  * "the server has 180 MB left of 4 GB", or what server_limit says of it, into
  * text; where it begins a sentence, with a capital letter.
@@ -376,15 +361,15 @@ server_limit_is_near(void)
 static const char *
 standing(bool begins, char *text)
 {
-	const GuardServer *server = &guarding.server;
+	const CeilingServer *server = &guarding.published;
 	char		one[PRETTY_BYTES];
 	char		other[PRETTY_BYTES];
 
-	if (server_limit_is_near())
+	if (ceiling_is_by_server_limit(server))
 		snprintf(text, STANDING_BYTES,
 				 "%sessions hold %s, pg_session_memory.server_limit is %s",
 				 begins ? "S" : "s",
-				 pretty_bytes(guarding.sessions_bytes, one),
+				 pretty_bytes(server->sessions_bytes, one),
 				 pretty_bytes(server->server_limit_bytes, other));
 	else
 		snprintf(text, STANDING_BYTES, "%she server has %s left of %s",
@@ -398,8 +383,9 @@ standing(bool begins, char *text)
 static int64
 border_bytes(void)
 {
-	return server_limit_is_near() ? guarding.server.server_limit_bytes :
-		guarding.server.reserve_bytes;
+	return ceiling_is_by_server_limit(&guarding.published) ?
+		guarding.published.server_limit_bytes :
+		guarding.published.reserve_bytes;
 }
 
 /* The three largest processes as words. */
@@ -446,10 +432,10 @@ tell_pressure(uint64 now)
 	if (!guarding.pressure_told)
 		return;
 	add_event_of_largest(EVENT_PRESSURE, border_bytes());
-	if (!server_limit_is_near())
+	if (!ceiling_is_by_server_limit(&guarding.published))
 		snprintf(reserve, sizeof(reserve),
 				 ", pg_session_memory.guard_reserve is %s",
-				 pretty_bytes(guarding.server.reserve_bytes, bytes));
+				 pretty_bytes(guarding.published.reserve_bytes, bytes));
 	ereport(LOG,
 			(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 			 errmsg("memory of the server is short: %s%s",
@@ -650,21 +636,19 @@ act(const GuardAction *action)
 	tell_action(action->kind, slot, true);
 }
 
-/* The process that holds most, with its parallel workers; 0 if there is none. */
+/*
+ * The process that holds most, or is about to, with its parallel workers; 0 if
+ * there is none.
+ */
 static int
 largest_pid(void)
 {
 	int			largest = -1;
 
-	memset(guarding.unit_bytes, 0, guarding.count * sizeof(int64));
-	for (int i = 0; i < guarding.count; i++)
-		guarding.unit_bytes[guarding.processes[i].unit] +=
-			guarding.processes[i].anon_bytes +
-			guarding.processes[i].shared_bytes;
 	for (int i = 0; i < guarding.count; i++)
 	{
-		if (largest < 0 ||
-			guarding.unit_bytes[i] > guarding.unit_bytes[largest])
+		if (largest < 0 || guarding.processes[i].memory.unit_bytes >
+			guarding.processes[largest].memory.unit_bytes)
 			largest = i;
 	}
 	return largest < 0 ? 0 : guarding.guarded[guarding.slots[largest]].pid;
@@ -673,18 +657,18 @@ largest_pid(void)
 static void
 publish(void)
 {
-	CeilingServer server;
+	CeilingServer *server = &guarding.published;
 
-	server.renewed_at = GetCurrentTimestamp();
-	server.total_bytes = guarding.server.total_bytes;
-	server.available_bytes = guarding.server.available_bytes;
-	server.reserve_bytes = guarding.server.reserve_bytes;
-	server.server_limit_bytes = guarding.server.server_limit_bytes;
-	server.sessions_bytes = guarding.sessions_bytes;
-	server.state = guarding.guard.state;
-	server.largest_pid = largest_pid();
-	server.last_action_at = guarding.last_action_at;
-	ceiling_publish_server(&server);
+	server->renewed_at = GetCurrentTimestamp();
+	server->total_bytes = guarding.server.total_bytes;
+	server->available_bytes = guarding.server.available_bytes;
+	server->reserve_bytes = guarding.server.reserve_bytes;
+	server->server_limit_bytes = guarding.server.server_limit_bytes;
+	server->sessions_bytes = guarding.sessions_bytes;
+	server->state = guarding.guard.state;
+	server->largest_pid = largest_pid();
+	server->last_action_at = guarding.last_action_at;
+	ceiling_publish_server(server);
 }
 
 void

@@ -30,7 +30,6 @@
 
 #include <time.h>
 
-#include "postmaster/bgworker.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
@@ -441,7 +440,6 @@ processes_copy(int slot, RecordedSession *session)
 	FollowedProcess *process = &followed[slot];
 	int			named = process->leader_pid != 0 ?
 	slot_of(process->leader_pid) : slot;
-	const char *type = NULL;
 	const char *state = pgsm_state_name(process->state);
 	SlotData	data = {0};
 
@@ -452,10 +450,8 @@ processes_copy(int slot, RecordedSession *session)
 	session->userid = process->userid;
 	session->databaseid = process->databaseid;
 	session->anon_bytes = process->anon_bytes;
-	if (process->type == B_BG_WORKER)
-		type = GetBackgroundWorkerTypeByPid(process->pid);
 	strlcpy(session->backend_type,
-			type != NULL ? type : GetBackendTypeDesc(process->type),
+			server_process_type_name(process->pid, process->type),
 			RECORDED_NAME_BYTES);
 	if (state != NULL)
 		strlcpy(session->state, state, RECORDED_NAME_BYTES);
