@@ -14,5 +14,6 @@ FROM generate_series(1, 100000000) AS i;
 SELECT format('--> Refused by the guard, before the kernel had to kill. %s of '
            'the pool''s ten sessions have noticed nothing.', count(*)) AS conclusion
 FROM pg_stat_activity
-WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() \gset
+WHERE usename = 'postgres' AND backend_type = 'client backend'
+    AND pid <> pg_backend_pid() \gset
 \echo :conclusion
