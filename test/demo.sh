@@ -7,7 +7,7 @@
 #	test/demo.sh
 #
 # demo_schema.sql makes the tables, demo_pool.py the pool with its sessions,
-# demo.sql asks the questions and gives the answers.  The server may have 768 MB:
+# demo.sql asks the questions and gives the answers.  The server may have 1 GB:
 # as root, and where there is a memory controller, by a control group, else by
 # pg_session_memory.server_limit.  demo_guard.sql wants more than that.  At the
 # end the guard is off, and demo_night.sql asks who it was; where the kernel's
@@ -22,11 +22,11 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/private_server.sh"
 source "$(dirname "${BASH_SOURCE[0]}")/memory_group.sh"
 
-readonly SERVER_MEGABYTES=768
+readonly SERVER_MEGABYTES=1024
 readonly SETTINGS=(shared_preload_libraries=pg_session_memory
 	shared_buffers=32MB jit=off work_mem=64MB compute_query_id=on
 	cluster_name=demonstration
-	pg_session_memory.guard=on
+	pg_session_memory.guard=log
 	pg_session_memory.session_threshold=48MB
 	pg_session_memory.context_threshold=24MB
 	pg_session_memory.record_interval=500ms)
@@ -85,6 +85,8 @@ start_server()
 
 guarded()
 {
+	private_psql -c "ALTER SYSTEM SET pg_session_memory.guard = 'on'" \
+		-c 'SELECT pg_reload_conf()' >/dev/null || return
 	private_run psql -X -q <"$PRIVATE_TREE/test/demo_guard.sql" \
 		>"$PRIVATE_DIR/guarded.output" 2>&1
 }
@@ -146,7 +148,7 @@ main()
 		private_install
 	built=$SECONDS
 
-	private_progress "Starting a server that may have 768 MB" start_server
+	private_progress "Starting a server that may have 1 GB" start_server
 	private_progress "Making 3,000 partitions" \
 		private_quietly private_psql -f test/demo_schema.sql
 	private_progress "Putting a pool of ten sessions to work" start_pool
@@ -154,7 +156,7 @@ main()
 		psql -X -q <"$PRIVATE_TREE/test/demo.sql" 2>&1
 
 	printf '\n=== 6. A statement that would take all the memory of the server\n\n'
-	private_progress "It may have 768 MB, sessions have $(private_psql -A -t -c "
+	private_progress "It may have 1 GB, sessions have $(private_psql -A -t -c "
 		SELECT pg_size_pretty(anon_bytes) FROM pg_session_memory_server"); guard = on" \
 		guarded
 	cat "$PRIVATE_DIR/guarded.output"
