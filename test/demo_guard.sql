@@ -7,7 +7,7 @@
 \connect - app
 \set ECHO queries
 SELECT array_length(array_agg(repeat(md5(i::text), 10)), 1)
-FROM generate_series(1, 100000000) AS i;
+FROM (SELECT generate_series(1, 100000000) AS i) s;
 \set ECHO none
 \set ON_ERROR_STOP on
 \connect - postgres
