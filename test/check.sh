@@ -12,7 +12,8 @@
 # Packages that are missing are installed; see private_server.sh for that, and
 # for what PG_MAJOR, KEEP and TMPDIR do.  Nothing is written to the checkout.
 # PGSM_STRESS_SECONDS is how long stress takes, 60 by default.  Where
-# PGSM_PICTURES_SEEN names a version, pictures are skipped: it has shown them.
+# PGSM_SEEN_WITH names a version, what it has shown for each is skipped: style,
+# pictures, and the virtual machine.
 #
 # The last line is "N passed, M failed", with ", K skipped" where something
 # was, and the status is zero only if M is.
@@ -40,6 +41,13 @@ check()
 
 	shift
 	if "$@"; then pass "$name"; else fail "$name"; fi
+}
+
+# seen PART WHAT: whether a part need not be repeated with this version; says so.
+seen()
+{
+	[[ -n ${PGSM_SEEN_WITH:-} ]] || return
+	skip "$1" "$2 with PostgreSQL $PGSM_SEEN_WITH"
 }
 
 # follow LOG COMMAND...: runs a command with its output in LOG, and shows it
@@ -251,6 +259,7 @@ check_style()
 	local name
 
 	heading "Style"
+	! seen style "the same files were looked at" || return 0
 	for name in "recipes name every column" "formatted with pg_bsd_indent" \
 		"no finding of cppcheck" "released scripts are unchanged"; do
 		case $name in
@@ -525,10 +534,7 @@ count_lines()
 check_pictures()
 {
 	heading "Pictures"
-	if [[ -n ${PGSM_PICTURES_SEEN:-} ]]; then
-		skip pictures "the same page was looked at with PostgreSQL $PGSM_PICTURES_SEEN, its figures are tested by t/080_report.pl"
-		return
-	fi
+	! seen pictures "the same page was looked at" || return 0
 	count_lines pictures "$PRIVATE_SOURCE/test/pictures/run"
 }
 
@@ -550,6 +556,7 @@ check_oom()
 check_vm()
 {
 	heading "Virtual machine"
+	! seen vm "what Linux allows was tried" || return 0
 	count_lines vm "$PRIVATE_SOURCE/test/vm.sh"
 }
 
@@ -569,6 +576,7 @@ check_stress()
 # Packages that a part wants beside PostgreSQL and a compiler
 packages_of()
 {
+	[[ -z ${PGSM_SEEN_WITH:-} || $1 != @(style|pictures) ]] || return 0
 	case $1 in
 		style) echo pg-bsd-indent perl cppcheck ;;
 		tap) echo perl libipc-run-perl ;;

@@ -405,8 +405,9 @@ main()
 		running=$major
 		run_version "$major"
 		running=
-		# Chromium takes minutes, and shows the pages of each version alike.
-		export PGSM_PICTURES_SEEN=${PGSM_PICTURES_SEEN:-$major}
+		# Chromium and a virtual machine take minutes, and show the same with
+		# each version.
+		export PGSM_SEEN_WITH=${PGSM_SEEN_WITH:-$major}
 		summary+=("PostgreSQL $major: $(result_line "$passed" "$failed" "$skipped")")
 		total_passed=$((total_passed + passed))
 		total_failed=$((total_failed + failed))
