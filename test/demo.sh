@@ -127,7 +127,8 @@ night()
 		sleep 0.1
 	done
 	[[ -n $pid ]] || private_die "the session has not grown"
-	private_run kill -KILL "$pid"
+	# The shell's own: not every machine has the program.
+	private_run bash -c "kill -KILL $pid" || private_die "could not kill $pid"
 	memory_group_wait "$started"
 }
 
