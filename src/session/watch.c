@@ -15,7 +15,7 @@
  * Measuring is bounded: a session earns max_overhead per cent of its time for
  * it, and may save up what it earns in SAVED_SECONDS, so some commands in a row
  * can be measured; a walk is paid for afterwards, so after a large one of d
- * the next waits for d * 100 / max_overhead.  While nothing changes the watch
+ * the next waits for d * 100 / max_overhead.  While little changes the watch
  * waits longer, up to QUIET_WAIT, as long as the two
  * contexts in which all growth of caches shows look the same.  If a command's
  * end was passed over, a timeout looks again once the session has been idle
@@ -83,6 +83,12 @@
 /* The longest wait between measurements of a session that stays as it is. */
 #define QUIET_WAIT			INT64CONST(100000)	/* microseconds */
 #define QUIET_WAIT_FIRST	INT64CONST(1000)
+
+/*
+ * So much more or less is no change: what a small transaction block has beside
+ * what the session retains between transactions.
+ */
+#define QUIET_BYTES			(64 * 1024)
 
 /* What a session can save up for measuring: the earnings of so many. */
 #define SAVED_SECONDS		1
@@ -172,7 +178,8 @@ is_past(TimestampTz time, int64 microseconds, TimestampTz now)
 
 /*
  * What shows the growth of caches, functions and statements: that which hangs
- * from these two contexts grows them, or becomes their first child.
+ * from these two contexts grows them, or becomes their first child.  So does
+ * each transaction's context, which comes and goes.
  */
 static inline QuietLook
 look_now(void)
@@ -181,6 +188,8 @@ look_now(void)
 
 	look.top_bytes = TopMemoryContext->mem_allocated;
 	look.top_first = TopMemoryContext->firstchild;
+	if (look.top_first == TopTransactionContext && look.top_first != NULL)
+		look.top_first = look.top_first->nextchild;
 	look.cache_bytes = CacheMemoryContext != NULL ?
 		CacheMemoryContext->mem_allocated : 0;
 	look.cache_first = CacheMemoryContext != NULL ?
@@ -246,7 +255,7 @@ measure_and_report(bool in_command)
 	/* A session earns from its first measurement on. */
 	if (watch.earned_at == 0)
 		watch.earned_at = watch.measured_at;
-	if (measure.bytes != before)
+	if (llabs(measure.bytes - before) > QUIET_BYTES)
 		watch.quiet_wait = 0;
 	else
 		watch.quiet_wait = Min(Max(watch.quiet_wait * 2, QUIET_WAIT_FIRST),

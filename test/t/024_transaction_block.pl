@@ -321,6 +321,30 @@ ok( $node->poll_query_until(
 	'a look that is due while a command runs: comes after it');
 $session->query_safe('COMMIT');
 
+#
+# Short blocks, one after the other, in which nothing grows.  The transaction's
+# own context comes and goes, and is no reason to look: the session looks at
+# itself each 100 ms at most, whatever it may spend on that, after some looks
+# in a row at the beginning.
+#
+my $BLOCKS = 1000;
+my $seen = PostgreSQL::Test::Utils::tempdir() . '/seen';
+my $blocks = PostgreSQL::Test::Utils::tempdir() . '/blocks.sql';
+append_to_file($blocks, "\\o $seen\n" .
+	  ("BEGIN;\nSELECT measured_at FROM pg_session_memory_measure(pg_backend_pid(), NULL);\nCOMMIT;\n"
+		  x $BLOCKS) . "\\o\n");
+$session->query_safe('DEALLOCATE ALL');
+$session->query_safe("SET pg_session_memory.idle_delay = '1d'");
+$session->query_safe('SET pg_session_memory.max_overhead = 99');
+$session->query_safe("\\i $blocks") foreach 1 .. 2;
+my %looks = map { $_ => 1 } grep { /^\d{4}-/ } split /\n/, slurp_file($seen);
+my $milliseconds = $session->query_safe(
+	"SELECT 1000 * extract(epoch FROM max(a::timestamptz) - min(a::timestamptz))
+		FROM unnest(ARRAY['" . join("','", keys %looks) . "']) AS a");
+cmp_ok(scalar keys %looks, '>=', 1, 'short blocks: there are looks');
+cmp_ok(scalar keys %looks, '<=', $milliseconds / 100 + 20,
+	'short blocks: each 100 ms at most');
+
 $session->quit;
 $observer->quit;
 $node->stop;
