@@ -10,11 +10,12 @@ pgbench's built-in scripts, with the same random numbers, and one makes more
 transactions than the other: the difference is transactions without the start
 of a session.  What the kernel does is not counted.
 
-What is driven by the clock, walks over the session's contexts, comes far more
-often below callgrind, where everything takes some fifty times longer.  They
-are counted apart, and weighed with the transactions a second that the same
+What is driven by the clock comes far more often below callgrind, where
+everything takes some fifty times longer, so it is counted apart.  Walks over the
+session's contexts are weighed with the transactions a second that the same
 cluster makes without callgrind.  That is so if they were driven by the clock;
-if there were more, all count.
+if there were more, all count.  Looks at a statement's peak are for statements of
+a millisecond and more: where they are shorter without callgrind, none counts.
 """
 import concurrent.futures
 import os
@@ -33,6 +34,13 @@ PATIENCE = 300                  # seconds
 
 # Once without change a session looks at itself no more often.
 WALK_SECONDS = 0.1
+
+# Statements that take less are not looked at for their peak.
+LOOK_SECONDS = 0.001
+
+# Functions that the clock drives
+WALK = "measure_and_report"
+LOOK = "look_at_peak"
 
 
 class Server:
@@ -91,8 +99,8 @@ class Server:
             return file.read()
 
     def session(self, script, transactions):
-        """(instructions, walks, instructions of these, seconds) of a session
-        that has made so many transactions"""
+        """(instructions, walks, instructions of these, of looks, seconds) of a
+        session that has made so many transactions"""
         before = len(self.logged())
         began = time.monotonic()
         self.pgbench(script, "-t", str(transactions))
@@ -114,12 +122,8 @@ class Server:
 
 
 def read_counts(path):
-    """All instructions, walks, and instructions of the walks; None before
-    the file is complete.
-
-    Functions have numbers, and a name where the file has them first; a line
-    calls=COUNT follows the number of the function that is called, and a line
-    with the instructions of all these calls follows that."""
+    """All instructions, walks, instructions of the walks, and those of looks at
+    a peak; None before the file is complete."""
     if not os.path.exists(path):
         return None
     with open(path, encoding="utf-8") as file:
@@ -127,13 +131,21 @@ def read_counts(path):
     total = re.search(r"^totals: (\d+)\n", text, re.MULTILINE)
     if not total:
         return None
-    total = int(total[1])
-    walk = re.search(r"^c?fn=\((\d+)\) session_measure$", text, re.MULTILINE)
-    if not walk:
-        return total, 0, 0
-    calls = re.findall(rf"^cfn=\({walk[1]}\).*\ncalls=(\d+).*\n\S+ (\d+)",
+    return int(total[1]), *calls_of(text, WALK), calls_of(text, LOOK)[1]
+
+
+def calls_of(text, function):
+    """How often a function is called, and instructions of all of it.
+
+    Functions have numbers, and a name where the file has them first; a line
+    calls=COUNT follows the number of the function that is called, and a line
+    with the instructions of all these calls follows that."""
+    number = re.search(rf"^c?fn=\((\d+)\) {function}$", text, re.MULTILINE)
+    if not number:
+        return 0, 0
+    calls = re.findall(rf"^cfn=\({number[1]}\).*\ncalls=(\d+).*\n\S+ (\d+)",
                        text, re.MULTILINE)
-    return (total, sum(int(count) for count, _ in calls),
+    return (sum(int(count) for count, _ in calls),
             sum(int(each) for _, each in calls))
 
 
@@ -146,12 +158,15 @@ def measure(template, name, settings, number, tps):
     rows = []
     for script in SCRIPTS:
         few, many = (server.session(script, n) for n in TRANSACTIONS)
-        counted, walks, walking, seconds = (b - a for a, b in zip(few, many))
+        counted, walks, walking, looking, seconds = (
+            b - a for a, b in zip(few, many))
         transactions = TRANSACTIONS[1] - TRANSACTIONS[0]
         each = counted / transactions
         if 0 < walks <= 2 * seconds / WALK_SECONDS + 2:
             each += (walking / walks / (WALK_SECONDS * tps[script]) -
                      walking / transactions)
+        if 1 / (tps[script] * STATEMENTS[script]) < LOOK_SECONDS:
+            each -= looking / transactions
         rows.append({"loaded": name, "script": script,
                      "statements": STATEMENTS[script], "each": each,
                      "counted": counted / transactions, "walks": walks})

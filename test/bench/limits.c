@@ -12,6 +12,7 @@
  * apart, that is in no cache.
  */
 #define _GNU_SOURCE
+#include <fcntl.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -177,6 +178,66 @@ cache_miss(char *memory)
 	return (cpu_ns() - began) / times;
 }
 
+/*
+ * A file in /proc of the other process: what opening, reading all of it and
+ * closing it takes.
+ */
+static double
+read_file(pid_t pid, const char *name)
+{
+	const int	times = 10000;
+	static char here[PAGE];
+	char		path[64];
+	double		began = cpu_ns();
+
+	snprintf(path, sizeof(path), "/proc/%d/%s", (int) pid, name);
+	for (int i = 0; i < times; i++)
+	{
+		int			file = open(path, O_RDONLY);
+		ssize_t		length;
+
+		if (file < 0)
+			die(path);
+		while ((length = read(file, here, sizeof(here) - 1)) > 0)
+			;
+		if (length < 0)
+			die(path);
+		close(file);
+	}
+	return (cpu_ns() - began) / times;
+}
+
+/* Which of 64 pages that follow each other are there. */
+static double
+ask_pages(pid_t pid, char *memory)
+{
+	enum {pages = 64};
+	const int	times = 10000;
+	uint64_t	here[pages];
+	uint64_t	random = 3;
+	char		path[64];
+	int			file;
+	double		began;
+
+	snprintf(path, sizeof(path), "/proc/%d/pagemap", (int) pid);
+	file = open(path, O_RDONLY);
+	if (file < 0)
+		die(path);
+	began = cpu_ns();
+	for (int i = 0; i < times; i++)
+	{
+		uintptr_t	place = (uintptr_t) memory +
+			next_random(&random, MEMORY / PAGE - pages) * PAGE;
+
+		if (pread(file, here, sizeof(here), place / PAGE * sizeof(here[0])) !=
+			sizeof(here))
+			die(path);
+	}
+	began = (cpu_ns() - began) / times;
+	close(file);
+	return began;
+}
+
 static double
 page_fault(void)
 {
@@ -224,6 +285,9 @@ main(void)
 		   read_pages(other, memory, 64));
 	printf(",\n \"one of 64 pages that a call reads\": %.1f",
 		   read_pages(other, memory, PAGE));
+	printf(",\n \"64 pages in /proc/PID/pagemap\": %.1f",
+		   ask_pages(other, memory));
+	printf(",\n \"/proc/PID/status\": %.1f", read_file(other, "status"));
 	end_other(other);
 
 	fill_memory(1);

@@ -11,7 +11,8 @@ and has them and an observer ask, in turns:
                 pg_backend_memory_contexts
   other         in the observer: pg_session_memory_contexts(pid)
   walk          in the observer: the figures of the view for that session
-  nothing       in the observer: SELECT 1, which is what a statement takes
+  nothing       in the observer: the same statement of no process, which is
+                what it takes PostgreSQL without the look
 
 the first two kinds as
 
@@ -154,7 +155,7 @@ def look(observer, kind, size, rounds):
         "other count": (observer, COUNT.format(ours.format(pid))),
         "other same": (observer, same.format(ours.format(pid))),
         "walk": (observer, WALK.format(pid)),
-        "nothing": (observer, "SELECT 1"),
+        "nothing": (observer, WALK.format("NULL")),
     }
     if kind == "levels":
         queries = {name: query for name, query in queries.items()

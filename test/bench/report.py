@@ -98,8 +98,8 @@ def told(spread, scale=1):
 
 def price_ms(reads, limits, faults=0):
     """Milliseconds that the kernel takes to read so much, by what it takes for
-    a call and for each page, and for page faults.  A range is in one page at
-    least."""
+    a call and for each page, to say which pages are there, to write a status,
+    and for page faults.  A range is in one page at least."""
     call = limits["process_vm_readv of 64 bytes"]
     part = limits["64 bytes of one of 64 pages that a call reads"]
     page = limits["one of 64 pages that a call reads"]
@@ -110,7 +110,9 @@ def price_ms(reads, limits, faults=0):
     single = min(pages, reads["calls"]) * max(
         0, limits["process_vm_readv of 4 kB"] - call)
     return (reads["calls"] * call + more * part + whole * (page - part) +
-            single + faults * limits["page fault"]) / 1e6
+            single + reads["pagemap"] * limits["64 pages in /proc/PID/pagemap"] +
+            reads["status"] * limits["/proc/PID/status"] +
+            faults * limits["page fault"]) / 1e6
 
 
 def session_of(row):
@@ -124,10 +126,12 @@ def look(report):
         return
     report.heading("Looking at another session, live")
     report.say(
-        "CPU of the observer, ms. *Kernel* is what this machine takes to copy "
-        "the same bytes, with as many calls", "(limits.c), from memory that is "
-        "in no cache; *statement* is what `SELECT 1` takes, which is in each. "
-        "*First*", "is the look of an observer that has not looked at that "
+        "CPU of the observer, ms. *Kernel* is what this machine takes to read "
+        "the same, with as many calls (limits.c):", "to copy the bytes from "
+        "memory that is in no cache, to say which pages are there, so that "
+        "none is made by looking,", "and to give the figures of the process; "
+        "*statement* is what the same statement takes where it looks at no "
+        "process. *First*", "is the look of an observer that has not looked at that "
         "session before, and the kernel's page faults for it.", "Levels are "
         "savepoints in each other. PostgreSQL's view is asked inside the "
         "session.", "")
@@ -161,7 +165,7 @@ def look(report):
             f"a look at {name} contexts: at most {KERNEL} times the kernel's "
             "price for the same bytes", f"{ratio:.2f} times", ratio <= KERNEL,
             f"{fine(walk)} ms, of which {fine(nothing)} are the statement and "
-            f"{fine(price)} the kernel's copies; "
+            f"{fine(price)} the kernel; "
             f"{fine(walk - nothing - price)} are ours")
     report.goal(f"{looks} looks leave nothing in the observed processes",
                 f"{lost:,} ns, {kilobytes} kB", lost <= 0 and kilobytes <= 0,
@@ -181,7 +185,7 @@ def look(report):
             [("ours: figures of the view", line("walk")),
              ("ours: a row a context", line("other same")),
              ("PostgreSQL's view, inside", line("core same")),
-             ("the kernel's copies",
+             ("the kernel's price",
               [(row["contexts"], price_ms(row["reads"], limits))
                for row in of_statements if row["reads"]])])
 

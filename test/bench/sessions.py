@@ -106,14 +106,15 @@ def cpu_ms(connection):
 
 def reads_of(observer, sql):
     """What a query reads of other processes: process_vm_readv calls, ranges
-    that they name, and bytes.  None where strace cannot."""
+    that they name, and bytes; how often it asks which pages are there, and
+    reads a status.  None where strace cannot."""
     pid = observer.get_backend_pid()
     if shutil.which("strace") is None:
         return None
     with tempfile.NamedTemporaryFile(mode="r") as output:
         with subprocess.Popen(
-                ["strace", "-q", "-e", "trace=process_vm_readv",
-                 "-o", output.name, "-p", str(pid)],
+                ["strace", "-q", "-y", "-e",
+                 "trace=process_vm_readv,pread64,close", "-o", output.name, "-p", str(pid)],
                 stderr=subprocess.PIPE, text=True) as strace:
             try:
                 while not _is_traced(pid):
@@ -126,10 +127,15 @@ def reads_of(observer, sql):
             finally:
                 if strace.poll() is None:
                     strace.send_signal(signal.SIGINT)
-        calls = re.findall(r"^process_vm_readv\(.*\], (\d+), 0\) += (-?\d+)",
-                           output.read(), re.MULTILINE)
+        seen = output.read()
+    calls = re.findall(r"^process_vm_readv\(.*\], (\d+), 0\) += (-?\d+)",
+                       seen, re.MULTILINE)
     return {"calls": len(calls), "ranges": sum(int(n) for n, _ in calls),
-            "bytes": sum(max(0, int(copied)) for _, copied in calls)}
+            "bytes": sum(max(0, int(copied)) for _, copied in calls),
+            "pagemap": len(re.findall(r"^pread64\(\d+</proc/\d+/pagemap>",
+                                      seen, re.MULTILINE)),
+            "status": len(re.findall(r"^close\(\d+</proc/\d+/status>",
+                                     seen, re.MULTILINE))}
 
 
 def _is_traced(pid):
