@@ -21,6 +21,7 @@ my $script = "$FindBin::RealBin/../../examples/report.sh";
 my $node = start_watching_server(
 	'report', q(
 max_connections = 1050
+shared_buffers = 64MB
 compute_query_id = on
 pg_session_memory.record_interval = '200ms'
 pg_session_memory.statement_threshold = '4MB'
