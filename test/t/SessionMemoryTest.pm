@@ -25,6 +25,7 @@ our @EXPORT = qw(
   trims_logged
   wait_for_trims_logged
   build_refused_files
+  build_refused_limits
 );
 
 my $json = JSON::PP->new->utf8;
@@ -266,21 +267,35 @@ sub wait_for_trims_logged
 	return 0;
 }
 
-# Builds test/refused_files.c, for LD_PRELOAD: no file whose path contains this
-# can be opened, for a reason that errno has a name for.  Returns the library's
-# name; undef where there is no C compiler.
-sub build_refused_files
+# Builds a library of test/ for LD_PRELOAD.  Returns its name; undef where there
+# is no C compiler.
+sub build_preloaded
 {
-	my ($path, $reason) = @_;
-	my $library = PostgreSQL::Test::Utils::tempdir() . '/refused_files.so';
+	my ($name, @definitions) = @_;
+	my $library = PostgreSQL::Test::Utils::tempdir() . "/$name.so";
 
 	# Nothing may be called by another name than the source does.
 	return undef
 	  if system('cc', '-shared', '-fPIC', '-w', '-fno-builtin',
-		'-D_FILE_OFFSET_BITS=32', '-U_FORTIFY_SOURCE',
-		"-DREFUSED=\"$path\"", "-DERROR_NUMBER=$reason",
-		'-o', $library, "$FindBin::RealBin/../refused_files.c", '-ldl') != 0;
+		'-D_FILE_OFFSET_BITS=32', '-U_FORTIFY_SOURCE', @definitions,
+		'-o', $library, "$FindBin::RealBin/../$name.c", '-ldl') != 0;
 	return $library;
+}
+
+# No file whose path contains this can be opened, for a reason that errno has a
+# name for.
+sub build_refused_files
+{
+	my ($path, $reason) = @_;
+
+	return build_preloaded('refused_files', "-DREFUSED=\"$path\"",
+		"-DERROR_NUMBER=$reason");
+}
+
+# No process can set the limits of another one.
+sub build_refused_limits
+{
+	return build_preloaded('refused_limits');
 }
 
 1;
