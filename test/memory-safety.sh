@@ -97,7 +97,12 @@ run_part()
 
 	sanitizer_options "$part"
 	touch "$PRIVATE_DIR/begin"
-	[[ $part != tap ]] || arguments=("${files[@]}")
+	if [[ $part == tap && ${#files[@]} -gt 0 ]]; then
+		arguments=("${files[@]}")
+	elif [[ $part == tap ]]; then
+		mapfile -t arguments < <(cd "$PRIVATE_SOURCE/test/t" &&
+			grep -LE "process_limit.*=|guard = on" ./*.pl | sed 's,^\./,,')
+	fi
 	"$PRIVATE_SOURCE/test/check.sh" "$part" "${arguments[@]}" >"$log" 2>&1 &
 	private_wait $! || true
 	while IFS= read -r finding; do

@@ -89,6 +89,8 @@ main()
 		[[ $part == @(off|on|log|earlyoom|calm|rates) ]] ||
 			private_die "usage: $0 [off|on|log|earlyoom|calm|rates]..."
 	done
+	[[ -z ${RESULTS:-} || -d $RESULTS ]] ||
+		private_die "there is no directory $RESULTS for the results"
 	private_prepare
 	private_packages python3 python3-psycopg2 ||
 		private_die "this needs psycopg2"
