@@ -29,7 +29,9 @@
 #include "postgres.h"
 
 #include <time.h>
+#include <unistd.h>
 
+#include "storage/fd.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
@@ -160,6 +162,36 @@ may_run_statement(BackendState state)
 }
 
 /*
+ * Reads how much a process has.  Its file is kept open, which halves what
+ * looking at many takes, where there are descriptors left: PostgreSQL gives us
+ * a third of max_files_per_process.
+ */
+static bool
+read_pages(FollowedProcess *process, ProcessPages *pages)
+{
+	if (!process->pages_are_open && AcquireExternalFD())
+	{
+		process->pages = process_memory_open_pages(process->pid);
+		process->pages_are_open = process->pages >= 0;
+		if (!process->pages_are_open)
+			ReleaseExternalFD();
+	}
+	if (process->pages_are_open)
+		return process_memory_read_pages(process->pages, pages);
+	return process_memory_read_pages_of(process->pid, pages);
+}
+
+static void
+close_pages(FollowedProcess *process)
+{
+	if (!process->pages_are_open)
+		return;
+	close(process->pages);
+	process->pages_are_open = false;
+	ReleaseExternalFD();
+}
+
+/*
  * Reads how much a process has, and works out what its statement has added.
  */
 static void
@@ -170,7 +202,7 @@ measure(int slot, FollowedProcess *process, bool new_statement)
 	int64		bytes;
 
 	process->looked_idle = !may_run_statement(process->state);
-	if (!process_memory_read_pages_of(process->pid, &pages))
+	if (!read_pages(process, &pages))
 	{
 		process->anon_bytes = -1;
 		process->data_bytes = -1;
@@ -197,6 +229,7 @@ forget(int slot, FollowedProcess *process)
 {
 	bool		was_there = process->pid != 0;
 
+	close_pages(process);
 	memset(process, 0, sizeof(FollowedProcess));
 	process->anon_bytes = -1;
 	process->data_bytes = -1;

@@ -32,6 +32,8 @@ typedef struct FollowedProcess
 	bool		looked_idle;	/* it was idle when anon_bytes was read */
 
 	int			leader_looks;	/* how often a leader was looked for */
+	bool		pages_are_open; /* pages is a descriptor */
+	int			pages;			/* of /proc/PID/statm */
 
 	int64		anon_bytes;		/* as it was read last */
 	int64		data_bytes;		/* private writable memory, touched or not */

@@ -6,6 +6,7 @@ use warnings;
 use FindBin;
 use lib $FindBin::RealBin;
 
+use IPC::Run;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use SessionMemoryTest;
@@ -15,6 +16,7 @@ my $history = 'pg_stat_tmp/pg_session_memory.history';
 my $node = start_server(
 	'watcher', "shared_preload_libraries = 'pg_session_memory'
 	pg_session_memory.record_interval = '100ms'
+	max_files_per_process = 100
 	restart_after_crash = on\n");
 
 sub watcher_pid
@@ -70,6 +72,48 @@ is($node->safe_psql('postgres',
 		'SELECT count(*) FROM pg_session_memory_history WHERE before_restart'),
 	'0',
 	'that is no restart of the server');
+
+# It keeps files of the processes that it looks at, a third of what it may have
+# open, and looks at the others as well; and closes those of who has gone.
+my $SESSIONS = 50;
+sub kept_files
+{
+	my ($watcher) = @_;
+
+	return scalar grep { (readlink($_) // '') =~ m{^/proc/\d+/statm$} }
+	  glob "/proc/$watcher/fd/*";
+}
+
+$pid = watcher_pid();
+my $file = PostgreSQL::Test::Utils::tempdir() . '/sleep.sql';
+append_to_file($file, "SELECT pg_sleep(1000);\n");
+my $pgbench;
+{
+	local $ENV{PGAPPNAME} = 'sleeper';
+	$pgbench = IPC::Run::start(
+		[
+			'pgbench', '-n', '-c', $SESSIONS, '-t', 1, '-f', $file,
+			$node->connstr('postgres')
+		],
+		'>', '/dev/null', '2>&1');
+}
+wait_for("count(*) = $SESSIONS FROM pg_session_memory
+	WHERE application_name = 'sleeper' AND statement_bytes IS NOT NULL",
+	'it sees more running statements than it may keep files for');
+my $kept = kept_files($pid);
+cmp_ok($kept, '>=', 10, 'it keeps files');
+cmp_ok($kept, '<=', 34, 'a third of what it may have open');
+$pgbench->kill_kill;
+$node->safe_psql('postgres',
+	"SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+	WHERE application_name = 'sleeper'");
+foreach my $try (1 .. 10 * $PostgreSQL::Test::Utils::timeout_default)
+{
+	$kept = kept_files($pid);
+	last if $kept < 10;
+	select undef, undef, undef, 0.1;
+}
+cmp_ok($kept, '<', 10, 'it keeps none of sessions that have gone');
 
 # With nothing to do it sleeps: its CPU time stands still while others work.
 $node->append_conf('postgresql.conf',
