@@ -29,7 +29,11 @@ from sessions import progress, save
 
 SCRIPTS = ("select-only", "simple-update", "tpcb-like")
 STATEMENTS = {"select-only": 1, "simple-update": 5, "tpcb-like": 7}
-TRANSACTIONS = (100, 400)
+
+# The fewer are so many that a session has then met most of what it will use: a
+# process that still grows is looked at more often.
+TRANSACTIONS = {"select-only": (1000, 3000), "simple-update": (300, 700),
+                "tpcb-like": (300, 700)}
 PATIENCE = 300                  # seconds
 
 # Once without change a session looks at itself no more often.
@@ -157,10 +161,11 @@ def measure(template, name, settings, number, tps):
                  f"--callgrind-out-file={server.directory}/out/%p")
     rows = []
     for script in SCRIPTS:
-        few, many = (server.session(script, n) for n in TRANSACTIONS)
+        numbers = TRANSACTIONS[script]
+        few, many = (server.session(script, n) for n in numbers)
         counted, walks, walking, looking, seconds = (
             b - a for a, b in zip(few, many))
-        transactions = TRANSACTIONS[1] - TRANSACTIONS[0]
+        transactions = numbers[1] - numbers[0]
         each = counted / transactions
         if 0 < walks <= 2 * seconds / WALK_SECONDS + 2:
             each += (walking / walks / (WALK_SECONDS * tps[script]) -
