@@ -98,7 +98,7 @@ def lines(path, title, x_title, y_title, series, log_x=True, log_y=True):
                  f'd="M{LEFT} {TOP}V{bottom}H{right}"/>')
     parts.append(text((LEFT + right) / 2, HEIGHT - 14, x_title,
                       text_anchor="middle"))
-    parts.append(text(12, TOP - 6, y_title))
+    parts.append(text(LEFT, TOP - 6, y_title))
     names = []
     for i, (name, line) in enumerate(series):
         path_of = "L".join("{:.1f} {:.1f}".format(*at(*point))

@@ -273,7 +273,7 @@ def instructions(report):
     report.picture(
         "instructions", "Instructions more than with nothing loaded",
         picture.bars, "%",
-        [(title, [(name, max(0, more[script, name]),
+        [(title, [(name, more[script, name],
                    0 if name.startswith("pg_session_memory") else 3)
                   for name in names[1:]]) for script, title in SCRIPTS.items()])
 
