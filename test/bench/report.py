@@ -546,6 +546,10 @@ def front(report):
     if max(float(run["busy"]), float(run["stolen"])) > BUSY:
         lines += ["**The machine had something else to do: do not trust these "
                   "times.**", ""]
+    if run.get("again"):
+        lines += ["Measured again, by themselves: " + ", ".join(
+            f"{part} ({date})" for part, date in run["again"].items()) + ".",
+            ""]
     if run["failed"]:
         lines += ["Not measured: " + ", ".join(run["failed"]) + ".", ""]
     lines += [f"- {line}" for line in report.short]
@@ -596,9 +600,27 @@ def read_results(directory):
     return results
 
 
+def add_to(base, results):
+    """The results of a run of all parts, with some that were measured again"""
+    with open(base, encoding="utf-8") as file:
+        whole = json.load(file)
+    again = results.pop("run")
+    # What looks are measured by is of the run that they are of.
+    for name in ("limits", "limits_after"):
+        if "look" not in results and "server" not in results:
+            results.pop(name, None)
+    whole.update(results)
+    whole["run"].setdefault("again", {}).update(
+        (part, again["date"]) for part in again["took"])
+    return whole
+
+
 def main():
     directory, output, document = (sys.argv[1:] + ["", ""])[:3]
-    report = Report(read_results(directory), output)
+    results = read_results(directory)
+    if os.environ.get("BASE"):
+        results = add_to(os.environ["BASE"], results)
+    report = Report(results, output)
     for part in (look, server, instructions, truth, alerts, churn, watcher, guard, trim, pool,
                  memory, limits):
         # What is wrong with one part is not to lose the others.

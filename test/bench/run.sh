@@ -36,6 +36,8 @@
 #	MAX_SESSIONS	most sessions at once (1000)
 #	SECONDS_A_LOAD	of the watcher (40)
 #	OUTPUT			directory to write to
+#	BASE			results.json of a run of all parts: what is measured now
+#					takes the place of what it has
 #
 # The status is zero if everything was measured, also if a goal is missed.
 
