@@ -320,8 +320,8 @@ idle_delay_is_over(void)
 
 /*
  * What a session in a transaction block does when it handles an interrupt.
- * It can't await another one here, so the timeout must not end before it has
- * been idle for long enough.
+ * It can't await another one here, so it looks however short it has been idle:
+ * that is once in idle_delay at most.
  */
 static void
 look_in_block(void)
@@ -332,35 +332,31 @@ look_in_block(void)
 	/* A command runs: what is to be looked at is seen at its end. */
 	if (watch.over_statement_start != GetCurrentStatementStartTimestamp())
 		await_end_of_command();
-	else if (watch.timeout_fired && watch.was_skipped && setting_track)
+	else if (watch.was_skipped && setting_track)
 		measure_and_report(false);
 }
 
 /*
- * Whether the timeout that runs will do.  One that ends too early may go on
- * outside of blocks; idle_delay may have become shorter.  One that should have
- * ended was delayed by a clock that was set back.  PostgreSQL clears all
- * timeouts after an error, so its word counts.
+ * Whether the timeout that runs will do.  One that ends too early may go on;
+ * idle_delay may have become shorter.  One that should have ended was delayed
+ * by a clock that was set back.  PostgreSQL clears all timeouts after an error,
+ * so its word counts.
  */
 static inline bool
-timeout_will_do(TimestampTz now, TimestampTz end, bool in_block)
+timeout_will_do(TimestampTz now, TimestampTz end)
 {
 	return watch.timeout_end <= end && watch.timeout_end >= now &&
-		!watch.idle_in_block && !in_block &&
 		get_timeout_active(IDLE_TIMEOUT);
 }
 
 static pg_noinline void
-start_timeout(TimestampTz now, TimestampTz end, bool in_block)
+start_timeout(TimestampTz now, TimestampTz end)
 {
 	if (!watch.timeout_registered)
 	{
 		RegisterTimeout(IDLE_TIMEOUT, idle_timeout_handler);
 		watch.timeout_registered = true;
 	}
-	watch.idle_in_block = in_block;
-	if (in_block)
-		session_interrupt_await(look_in_block);
 	watch.timeout_fired = false;
 	watch.timeout_end = end;
 	enable_timeout_after(IDLE_TIMEOUT, (int) Max((end - now) / 1000, 0) + 1);
@@ -373,10 +369,12 @@ static inline void
 await_idle(TimestampTz now)
 {
 	TimestampTz end = watch.over_at + setting_idle_delay * INT64CONST(1000);
-	bool		in_block = IsTransactionBlock();
 
-	if (unlikely(!timeout_will_do(now, end, in_block)))
-		start_timeout(now, end, in_block);
+	watch.idle_in_block = IsTransactionBlock();
+	if (watch.idle_in_block)
+		session_interrupt_await(look_in_block);
+	if (unlikely(!timeout_will_do(now, end)))
+		start_timeout(now, end);
 }
 
 /*
