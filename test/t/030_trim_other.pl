@@ -601,6 +601,7 @@ foreach my $role ('owner', 'other')
 }
 $node->safe_psql('postgres', 'CREATE ROLE watcher LOGIN
 	IN ROLE pg_monitor, pg_signal_backend');
+wait_for_ended($observer, values %pool, values %others);
 $observer->query_safe('SET ROLE watcher');
 my %expected = (
 	map({ $_ => 'not permitted' } keys %pool),
