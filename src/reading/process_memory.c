@@ -5,8 +5,7 @@
  *
  * Linux tells it in /proc.  The files are read with plain system calls into
  * a buffer on the stack: this also runs where nothing may be allocated and
- * no error may be raised, and a file descriptor lives only while it reads, but
- * for who asks for one.
+ * no error may be raised, and a file descriptor lives only while it reads.
  * Where there is no such file, nothing is known.
  *
  *-------------------------------------------------------------------------
@@ -166,16 +165,10 @@ process_memory_read_pages(int file, ProcessPages *pages)
 	return pages->resident_bytes >= pages->shared_bytes;
 }
 
-int
-process_memory_open_pages(int pid)
-{
-	return open_proc_file(pid, "statm");
-}
-
 bool
 process_memory_read_pages_of(int pid, ProcessPages *pages)
 {
-	int			file = process_memory_open_pages(pid);
+	int			file = open_proc_file(pid, "statm");
 	bool		known;
 
 	if (file < 0)

@@ -66,13 +66,6 @@ extern int64 process_memory_limit(int pid);
 extern bool process_memory_read_pages_of(int pid, ProcessPages *pages);
 
 /*
- * Opens that file, for who reads it often: opening and closing it takes longer
- * than reading it.  -1 where it can't be.  When the process has ended nothing
- * is read from it, also if another one has its pid.
- */
-extern int	process_memory_open_pages(int pid);
-
-/*
  * Anonymous memory in RAM alone, in bytes, -1 where it is not told, by
  * process_memory_read_pages.  No allocation, no error; may run in callbacks.
  */

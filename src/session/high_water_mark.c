@@ -36,9 +36,8 @@
 #endif
 
 #include "miscadmin.h"
-#include "storage/fd.h"
 
-#include "close_on_exec.h"
+#include "kept_descriptor.h"
 #include "reading/process_memory.h"
 #include "session/high_water_mark.h"
 
@@ -89,20 +88,6 @@ refuse(const char *file)
 							 file)));
 }
 
-static int
-open_descriptor(const char *file, int flags)
-{
-	int			descriptor;
-
-	/* PostgreSQL's own files must not run out of descriptors for this. */
-	if (!AcquireExternalFD())
-		return -1;
-	descriptor = open(file, flags | O_CLOEXEC);
-	if (descriptor < 0)
-		ReleaseExternalFD();
-	return descriptor;
-}
-
 /*
  * Opens the two files once a process.  A process that was forked has its
  * parent's descriptors, which lead to its parent.
@@ -115,26 +100,23 @@ open_files(void)
 
 	if (mark.pid != 0 && !mark.is_refused)
 	{
-		close(mark.clear_refs);
-		close(mark.statm);
-		ReleaseExternalFD();
-		ReleaseExternalFD();
+		kept_descriptor_close(mark.clear_refs);
+		kept_descriptor_close(mark.statm);
 	}
 	memset(&mark, 0, sizeof(mark));
 	mark.pid = MyProcPid;
 
-	mark.statm = open_descriptor("/proc/self/statm", O_RDONLY);
+	mark.statm = kept_descriptor_open("/proc/self/statm", O_RDONLY);
 	if (mark.statm < 0)
 	{
 		refuse("/proc/self/statm");
 		return false;
 	}
-	mark.clear_refs = open_descriptor("/proc/self/clear_refs", O_WRONLY);
+	mark.clear_refs = kept_descriptor_open("/proc/self/clear_refs", O_WRONLY);
 	if (mark.clear_refs < 0)
 	{
 		refuse("/proc/self/clear_refs");
-		close(mark.statm);
-		ReleaseExternalFD();
+		kept_descriptor_close(mark.statm);
 		return false;
 	}
 	return true;
@@ -152,10 +134,8 @@ high_water_mark_begin_anew(void)
 		!process_memory_read_pages(mark.statm, &pages))
 	{
 		refuse("/proc/self/clear_refs");
-		close(mark.clear_refs);
-		close(mark.statm);
-		ReleaseExternalFD();
-		ReleaseExternalFD();
+		kept_descriptor_close(mark.clear_refs);
+		kept_descriptor_close(mark.statm);
 		return;
 	}
 	mark.anon_bytes = pages.resident_bytes - pages.shared_bytes;

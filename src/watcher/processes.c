@@ -29,12 +29,11 @@
 #include "postgres.h"
 
 #include <time.h>
-#include <unistd.h>
 
-#include "storage/fd.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "kept_descriptor.h"
 #include "pg_compat.h"
 #include "reading/context_walk.h"
 #include "reading/process_memory.h"
@@ -163,32 +162,22 @@ may_run_statement(BackendState state)
 
 /*
  * Reads how much a process has.  Its file is kept open, which halves what
- * looking at many takes, where there are descriptors left: PostgreSQL gives us
- * a third of max_files_per_process.
+ * looking at many takes, where there are descriptors left.
  */
 static bool
 read_pages(FollowedProcess *process, ProcessPages *pages)
 {
-	if (!process->pages_are_open && AcquireExternalFD())
+	if (!process->pages_are_open)
 	{
-		process->pages = process_memory_open_pages(process->pid);
+		char		path[64];
+
+		snprintf(path, sizeof(path), "/proc/%d/statm", process->pid);
+		process->pages = kept_descriptor_open(path, O_RDONLY);
 		process->pages_are_open = process->pages >= 0;
-		if (!process->pages_are_open)
-			ReleaseExternalFD();
 	}
 	if (process->pages_are_open)
 		return process_memory_read_pages(process->pages, pages);
 	return process_memory_read_pages_of(process->pid, pages);
-}
-
-static void
-close_pages(FollowedProcess *process)
-{
-	if (!process->pages_are_open)
-		return;
-	close(process->pages);
-	process->pages_are_open = false;
-	ReleaseExternalFD();
 }
 
 /*
@@ -229,7 +218,8 @@ forget(int slot, FollowedProcess *process)
 {
 	bool		was_there = process->pid != 0;
 
-	close_pages(process);
+	if (process->pages_are_open)
+		kept_descriptor_close(process->pages);
 	memset(process, 0, sizeof(FollowedProcess));
 	process->anon_bytes = -1;
 	process->data_bytes = -1;

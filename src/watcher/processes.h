@@ -32,8 +32,9 @@ typedef struct FollowedProcess
 	bool		looked_idle;	/* it was idle when anon_bytes was read */
 
 	int			leader_looks;	/* how often a leader was looked for */
-	bool		pages_are_open; /* pages is a descriptor */
-	int			pages;			/* of /proc/PID/statm */
+	bool		pages_are_open; /* pages is a kept descriptor */
+	int			pages;			/* of /proc/PID/statm; of an ended process it
+								 * gives nothing, whoever has its pid */
 
 	int64		anon_bytes;		/* as it was read last */
 	int64		data_bytes;		/* private writable memory, touched or not */

@@ -343,12 +343,7 @@ set_guard(
 wait_for("count(ceiling_bytes) = 0 FROM pg_session_memory",
 	'guard = log lifts all ceilings');
 $pid = hold($session, 150);
-foreach my $try (1 .. 10 * $PostgreSQL::Test::Utils::timeout_default)
-{
-	$log = slurp_file($node->logfile, $offset);
-	last if $log =~ /would have cancelled/;
-	select undef, undef, undef, 0.1;
-}
+$log = wait_for_logged($node, qr/would have cancelled/, $offset);
 like($log, qr/LOG:  pg_session_memory\.guard would have refused memory to PID $pid beyond/,
 	'guard = log tells what it would have refused');
 like($log, qr/LOG:  pg_session_memory\.guard would have cancelled the statement of PID $pid\n/,

@@ -43,13 +43,7 @@ $session->query_safe("\\set VERBOSITY verbose\n");
 
 # It can have a ceiling from its second command on.
 $session->query_safe('SELECT 1') foreach 1 .. 3;
-my $log;
-foreach my $try (1 .. 10 * $PostgreSQL::Test::Utils::timeout_default)
-{
-	$log = slurp_file($node->logfile);
-	last if $log =~ /cannot set the limit/;
-	select undef, undef, undef, 0.1;
-}
+my $log = wait_for_logged($node, qr/cannot set the limit/);
 like(
 	$log,
 	qr/LOG:  pg_session_memory\.guard cannot set the limit of PID \d+\n.*DETAIL:  The operating system has refused prlimit\(2\).*\n.*HINT:  .*can only cancel and terminate/,

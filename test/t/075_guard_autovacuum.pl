@@ -63,10 +63,10 @@ sub stop_worker
 
 sub set_limit
 {
-	my ($megabytes) = @_;
+	my ($limit) = @_;
 
 	$node->safe_psql('postgres',
-		"ALTER SYSTEM SET pg_session_memory.server_limit = '$megabytes'");
+		"ALTER SYSTEM SET pg_session_memory.server_limit = '$limit'");
 	$node->reload;
 }
 
@@ -79,13 +79,7 @@ set_limit('10MB');
 ok($node->poll_query_until('postgres', "$cancelled $worker", '1'),
 	'a worker that holds much is cancelled');
 kill 'CONT', $worker or die "could not continue $worker: $!";
-my $log;
-foreach my $try (1 .. 10 * $PostgreSQL::Test::Utils::timeout_default)
-{
-	$log = slurp_file($node->logfile);
-	last if $log =~ /canceling autovacuum task/;
-	select undef, undef, undef, 0.1;
-}
+my $log = wait_for_logged($node, qr/canceling autovacuum task/);
 like($log, qr/ERROR:  canceling autovacuum task\n/, 'it ends as by pg_cancel_backend');
 like($log,
 	qr/LOG:  pg_session_memory\.guard cancels the statement of PID $worker\n/,

@@ -26,6 +26,7 @@ our @EXPORT = qw(
   wait_for_trims_logged
   build_refused_files
   build_refused_limits
+  wait_for_logged
 );
 
 my $json = JSON::PP->new->utf8;
@@ -196,6 +197,22 @@ sub tree_order
 	return $rows;
 }
 
+# What the server's log has from this place on, once that matches, or when there
+# is no more time: whether it does is the caller's to see.
+sub wait_for_logged
+{
+	my ($node, $pattern, $offset) = @_;
+	my $log;
+
+	foreach my $try (1 .. 10 * $PostgreSQL::Test::Utils::timeout_default)
+	{
+		$log = slurp_file($node->logfile, $offset // 0);
+		last if $log =~ $pattern;
+		select undef, undef, undef, 0.1;
+	}
+	return $log;
+}
+
 # What any process of the server says of its own contexts: it writes them to
 # the log when asked to.  PostgreSQL writes at most 100 children of a context,
 # so this is for processes that are not sessions of a user.
@@ -203,16 +220,11 @@ sub logged_contexts
 {
 	my ($node, $pid) = @_;
 	my $offset = -s $node->logfile;
-	my $log;
 	my @rows;
 
 	$node->safe_psql('postgres', "SELECT pg_log_backend_memory_contexts($pid)");
-	foreach my $try (1 .. 10 * $PostgreSQL::Test::Utils::timeout_default)
-	{
-		$log = slurp_file($node->logfile, $offset);
-		last if $log =~ /\[$pid\].*Grand total:.*\n/;
-		select undef, undef, undef, 0.1;
-	}
+	my $log =
+	  wait_for_logged($node, qr/\[$pid\].*Grand total:.*\n/, $offset);
 	# Some kinds also write their chunks or their empty blocks.
 	while ($log =~ /\[$pid\].*\ level:\ (\d+);\ (.*?):
 		\ (\d+)\ total\ in\ (\d+)\ blocks(?:\ \(\d+\ chunks\))?;
