@@ -24,9 +24,9 @@ hostname vm
 swapon /dev/vdc
 
 # Users have other numbers than where the disk was made.
-. /work/environment
+. /files/environment
 mkdir -p "$PRIVATE_DIR"
-mount --move /work "$PRIVATE_DIR"
+mount --move /files "$PRIVATE_DIR"
 chown -R postgres: "$PRIVATE_DIR"
 chmod 755 "$PRIVATE_DIR"
 
