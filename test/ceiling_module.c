@@ -79,6 +79,7 @@ ceiling_server(PG_FUNCTION_ARGS)
 	server.server_limit_bytes = PG_GETARG_INT64(3);
 	server.sessions_bytes = PG_GETARG_INT64(4);
 	server.largest_pid = PG_GETARG_INT32(5);
+	server.promised_bytes = PG_GETARG_INT64(6);
 	PG_RETURN_VOID();
 }
 

@@ -1275,6 +1275,7 @@ check_by_hand(void)
 	three[1].data_bytes += 2000 * MB;
 	wait_for_action(20);
 	expect("may ask for MB", three[0].ceiling_bytes / MB, 300, 700);
+	expect("promised MB", guard.promised_bytes / MB, 1700, 2000);
 
 	/* server_limit alone, where memory is not known. */
 	begin_by_hand(-1, 50, 3000, 100);

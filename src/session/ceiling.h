@@ -68,6 +68,7 @@ typedef struct CeilingServer
 	TimestampTz renewed_at;		/* 0: there are no ceilings */
 	int64		total_bytes;
 	int64		available_bytes;
+	int64		promised_bytes; /* of that: asked for, not yet touched */
 	int64		reserve_bytes;
 	int64		server_limit_bytes; /* -1: none */
 	int64		sessions_bytes; /* what server_limit is compared with */

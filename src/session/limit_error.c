@@ -39,6 +39,9 @@
  */
 #define BLOCK_BYTES		(8 * 1024 * 1024)
 
+/* What is left but promised is worth a word from this part of it on. */
+#define PROMISED_PART	4
+
 /* Why there is an error. */
 typedef enum LimitCause
 {
@@ -190,7 +193,8 @@ describe_process_limit(const LimitInForce *in_force, int64 data_bytes,
 
 /*
  * The same about the guard.  What it knows of the server is as of its last
- * look.
+ * look.  Where much is left and this session does not get it, others have asked
+ * for it and not yet used it.
  */
 static void
 describe_guard(LimitCause cause, const LimitInForce *in_force,
@@ -200,7 +204,9 @@ describe_guard(LimitCause cause, const LimitInForce *in_force,
 	bool		of_sessions = false;
 	char		bytes[PRETTY_BYTES];
 	char		more[PRETTY_BYTES];
-	char		of_server[128] = "";
+	char		part[PRETTY_BYTES];
+	char		promised[64] = "";
+	char		of_server[192] = "";
 	char		holds[64] = "";
 	char		largest[64] = "";
 	char		deed[96];
@@ -216,10 +222,17 @@ describe_guard(LimitCause cause, const LimitInForce *in_force,
 					 pretty_bytes(server.sessions_bytes, bytes),
 					 pretty_bytes(server.server_limit_bytes, more));
 		else
+		{
+			if (server.promised_bytes >= server.available_bytes / PROMISED_PART &&
+				server.promised_bytes > 0)
+				snprintf(promised, sizeof(promised),
+						 ", and sessions have asked for %s of it",
+						 pretty_bytes(server.promised_bytes, part));
 			snprintf(of_server, sizeof(of_server),
-					 "The server has %s left of %s. ",
+					 "The server has %s left of %s%s. ",
 					 pretty_bytes(Max(server.available_bytes, 0), bytes),
-					 pretty_bytes(server.total_bytes, more));
+					 pretty_bytes(server.total_bytes, more), promised);
+		}
 	}
 
 	if (data_bytes >= 0)

@@ -601,6 +601,7 @@ guard_decide(Guard *guard, const GuardServer *server, GuardProcess *processes,
 	action->kind = GUARD_NOTHING;
 	action->process = -1;
 	observe(guard, server, processes, count, now, &sums);
+	guard->promised_bytes = sums.promised;
 	if (server->available_bytes >= 0)
 		find_supply(&supplies[kinds++], bounded(server->available_bytes),
 					bounded(server->reserve_bytes),

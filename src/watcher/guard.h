@@ -97,6 +97,7 @@ typedef struct Guard
 	uint64		acted_at;		/* the last cancel or termination */
 	bool		awaits;			/* its effect */
 	int64		available_bytes;	/* at the last tick */
+	int64		promised_bytes; /* of that: asked for, not yet touched */
 	double		share;			/* that each could have at the last tick */
 	double		surprises;		/* processes that took much unexpectedly in
 								 * one tick, of late */

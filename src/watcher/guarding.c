@@ -662,6 +662,7 @@ publish(void)
 	server->renewed_at = GetCurrentTimestamp();
 	server->total_bytes = guarding.server.total_bytes;
 	server->available_bytes = guarding.server.available_bytes;
+	server->promised_bytes = guarding.guard.promised_bytes;
 	server->reserve_bytes = guarding.server.reserve_bytes;
 	server->server_limit_bytes = guarding.server.server_limit_bytes;
 	server->sessions_bytes = guarding.sessions_bytes;

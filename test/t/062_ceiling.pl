@@ -43,7 +43,7 @@ CREATE TABLE kept (a int);
 CREATE TABLE ten AS SELECT generate_series(1, 10) AS a;
 GRANT ALL ON kept, ten TO ordinary;
 GRANT CREATE ON SCHEMA public TO ordinary;
-CREATE FUNCTION ceiling_server(bigint, bigint, bigint, bigint, bigint, int)
+CREATE FUNCTION ceiling_server(bigint, bigint, bigint, bigint, bigint, int, bigint)
 	RETURNS void AS '$library', 'ceiling_server' LANGUAGE C;
 CREATE FUNCTION ceiling_once(int, bigint, int) RETURNS boolean
 	AS '$library', 'ceiling_once' LANGUAGE C;
@@ -243,7 +243,7 @@ sub hold_with_server
 	becomes(sub { return row() =~ /\|$bytes$/ }, 'held');
 }
 
-hold_with_server("4::bigint << 30, 180 << 20, 200 << 20, -1, 0, $pid",
+hold_with_server("4::bigint << 30, 180 << 20, 200 << 20, -1, 0, $pid, 0",
 	100 * $MB);
 (undef, $error) = outcome("$bomb;");
 like( $error,
@@ -251,7 +251,7 @@ like( $error,
 	'most of any');
 release();
 hold_with_server(
-	"4::bigint << 30, 2::bigint << 30, 200 << 20, 300 << 20, 299 << 20, $watcher",
+	"4::bigint << 30, 2::bigint << 30, 200 << 20, 300 << 20, 299 << 20, $watcher, 0",
 	100 * $MB);
 (undef, $error) = outcome("$bomb;");
 like( $error,
@@ -259,6 +259,14 @@ like( $error,
 	'server_limit has its own words');
 like($error, qr/HINT:.*raise pg_session_memory\.server_limit/,
 	'and its own hint');
+release();
+hold_with_server(
+	"4::bigint << 30, 240 << 20, 200 << 20, -1, 0, $pid, 190 << 20",
+	100 * $MB);
+(undef, $error) = outcome("$bomb;");
+like( $error,
+	qr/The server has 240 MB left of 4096 MB, and sessions have asked for 190 MB of it\. This session holds/,
+	'what is left, but promised');
 release();
 
 #
