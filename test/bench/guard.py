@@ -534,7 +534,7 @@ def rates(library, output, short=False):
     print("reserve", *(f"{rate:g} GB/s, {step} MB" for rate in RATES
                        for step in STEPS), sep=" | ")
     results = []
-    for reserve in [128] if short else RESERVES:
+    for reserve in RESERVES:
         connection = connect()
         run(connection, "ALTER SYSTEM SET pg_session_memory.guard_reserve = "
             f"'{reserve}MB'")

@@ -16,7 +16,7 @@
 #
 # Environment: RUNS (off: 20, on: 300), MINUTES of calm (60), GROUP_MB (1024,
 # calm: 3072), RESULTS, a directory for the results as JSON; SHORT, not
-# empty: rates with one reserve and one step.
+# empty: rates with one step.
 
 set -euo pipefail
 

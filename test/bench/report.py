@@ -21,6 +21,7 @@ import picture
 KERNEL = 1.3                    # times the kernel's price for the same bytes
 INSTRUCTIONS = 0.8              # per cent more, with defaults
 OF_STATEMENTS = 0.2             # of what pg_stat_statements takes
+BESIDE_STATEMENTS = 0.4         # per cent more, of a SELECT, beside it
 WATCHER = {100: 0.1, 1000: 0.5}     # per cent of a core, by sessions
 WATCHER_BYTES = 10000           # a second
 TRUTH = 0.95                    # of the kinds within 80 to 140 per cent
@@ -265,6 +266,16 @@ def instructions(report):
                         ours < OF_STATEMENTS * theirs,
                         f"a fifth is {OF_STATEMENTS * theirs:.2f} %")
     script = "select-only"
+    both = more.get((script, "both"))
+    if both:
+        beside = ((1 + both / 100) /
+                  (1 + more[script, "pg_stat_statements"] / 100) - 1) * 100
+        report.goal(f"{SCRIPTS[script]} beside pg_stat_statements: at most "
+                    f"{BESIDE_STATEMENTS} % more instructions",
+                    f"{beside:+.2f} %", beside <= BESIDE_STATEMENTS,
+                    "five hooks of a statement, two events of a transaction "
+                    "and one of a command's end: what each does is ten to "
+                    "120 instructions")
     report.short.append(
         f"Preloaded with defaults, a SELECT of pgbench takes "
         f"{more[script, 'pg_session_memory']:.2f} % more instructions, with "
@@ -276,6 +287,25 @@ def instructions(report):
         [(title, [(name, more[script, name],
                    0 if name.startswith("pg_session_memory") else 3)
                   for name in names[1:]]) for script, title in SCRIPTS.items()])
+
+
+def pairs(report):
+    results = report.results.get("pairs")
+    if not results:
+        return
+    report.heading("Transactions a second")
+    report.say(f"pgbench -S, {results['clients']} clients, "
+               f"{results['rounds']} rounds of {results['seconds']} s for each "
+               "server, in turns. Two servers have nothing loaded:",
+               "what they differ by is the machine's. Ratios to the first one, "
+               "within each round.", "")
+    report.table(["loaded", "median", "quartiles"],
+                 [[name, f"{middle:.3f}", f"{low:.3f} to {high:.3f}"]
+                  for name, (low, middle, high) in results["ratios"].items()])
+    (_, (low, _, high)), (_, (_, ours, _)) = results["ratios"].items()
+    report.goal("pgbench -S, 2 clients: no slower than two servers without it "
+                "differ", f"{ours:.3f} times, quartiles without it {low:.3f} "
+                f"to {high:.3f}", ours >= low, f"{low - ours:.3f} less")
 
 
 def truth(report):
@@ -413,21 +443,31 @@ def guard(report):
                 f"{len(without['runs'])} without.")
     if rates:
         group = rates["group_mb"]
+        rows = [row for row in rates["rates"] if row["step_mb"] == 16]
+        left = {(row["reserve_mb"], row["rate_gb"]):
+                max(0, group - max(row["most_mb"])) for row in rows}
+        restarts = {(row["reserve_mb"], row["rate_gb"]): row["restarts"]
+                    for row in rows}
+        reserves = sorted({row["reserve_mb"] for row in rows})
+        speeds = sorted({row["rate_gb"] for row in rows})
         report.say("", f"One process takes memory, 16 MB at a time, until it "
-                   f"is refused; {rates['tries']} tries each, reserve 128 MB "
-                   f"of {group:,}. *Left* is the least", "that was left, of "
-                   "all tries, by the group's own figures every 2 ms.", "")
-        left = [(row["rate_gb"], group - max(row["most_mb"]), row["restarts"])
-                for row in rates["rates"] if row["step_mb"] == 16]
-        report.table(["GB a second", "MB left", "ms of growth left",
-                      "restarts"],
-                     [[f"{rate:g}", f"{mb:,.0f}", f"{mb / rate / 1.024:,.0f}",
-                       restarts] for rate, mb, restarts in left])
+                   f"is refused; {rates['tries']} tries each, in a group of "
+                   f"{group:,} MB. MB that were left", "at least, of all "
+                   "tries, by the group's own figures every 2 ms, and where "
+                   "there were any, restarts.", "")
+        report.table(
+            ["GB a second", *(f"reserve {mb} MB" for mb in reserves)],
+            [[f"{speed:g}", *(
+                f"{left[mb, speed]:,.0f}" + (
+                    f", {restarts[mb, speed]} restarts"
+                    if restarts[mb, speed] else "") for mb in reserves)]
+             for speed in speeds])
         report.picture("guard", "The least that was left when a statement "
                        "was refused", picture.lines, "GB a second that it "
-                       "takes", "MB", [("with the guard", [
-                           (rate, max(0, mb)) for rate, mb, _ in left])],
-                       log_y=False)
+                       "takes", "MB", [
+                           (f"reserve {mb} MB",
+                            [(speed, left[mb, speed]) for speed in speeds])
+                           for mb in reserves], log_y=False)
 
 
 # ----------------------------------------------------------------------------
@@ -621,8 +661,8 @@ def main():
     if os.environ.get("BASE"):
         results = add_to(os.environ["BASE"], results)
     report = Report(results, output)
-    for part in (look, server, instructions, truth, alerts, churn, watcher, guard, trim, pool,
-                 memory, limits):
+    for part in (look, server, instructions, pairs, truth, alerts, churn,
+                 watcher, guard, trim, pool, memory, limits):
         # What is wrong with one part is not to lose the others.
         try:
             part(report)

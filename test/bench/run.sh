@@ -10,6 +10,7 @@
 # look			sessions of several sizes, from within and from outside
 # server		the view over up to 1,000 sessions
 # instructions	of pgbench's scripts, with what is preloaded
+# pairs			pgbench -S on servers with it and without, in turns
 # truth			what is said of a statement's memory, beside a witness
 # alerts		thresholds that fire, by cause, and how soon
 # looks			live reads of sessions that change meanwhile
@@ -46,13 +47,13 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../private_server.sh"
 source "$(dirname "${BASH_SOURCE[0]}")/installation.sh"
 
-readonly parts_there=(limits look server instructions truth alerts looks watcher
-	guard trim pool memory)
+readonly parts_there=(limits look server instructions pairs truth alerts looks
+	watcher guard trim pool memory)
 
 # Seconds that a part may take
 readonly -A most_seconds=([limits]=60 [look]=420 [server]=200
-	[instructions]=600 [truth]=300 [alerts]=240 [looks]=120 [watcher]=330 [guard]=600 [trim]=240
-	[pool]=360 [memory]=60)
+	[instructions]=600 [pairs]=330 [truth]=300 [alerts]=240 [looks]=120
+	[watcher]=330 [guard]=600 [trim]=240 [pool]=360 [memory]=60)
 
 # and the whole: what is not measured by then is not
 readonly MOST_SECONDS=2370
@@ -129,6 +130,16 @@ bench_instructions()
 	servers+=("$loaded=$loaded;auto_explain.log_min_duration=1s")
 	bench instructions "$PRIVATE_DIR/instructions.data" \
 		"$results/instructions.json" "${servers[@]}"
+}
+
+bench_pairs()
+{
+	private_start first "${settings[@]}"
+	private_start twin "${settings[@]}"
+	private_start loaded "${settings[@]}" "$ours"
+	bench pairs $((rounds * 6)) 2 "$results/pairs.json" \
+		"nothing=$(host_of first)" "nothing, its twin=$(host_of twin)" \
+		"pg_session_memory=$(host_of loaded)"
 }
 
 has_module()
