@@ -19,6 +19,10 @@
 #	sudo			as a user who may by way of sudo, and one who may not
 #	packages		interrupted while packages are downloaded and installed
 #	work			interrupted at each stage of the work, as root and as a user
+#	newcomer		from the README's first line to an answer: its Install and its
+#					question of 3 a.m. as they stand, by the clock; nothing is
+#					installed
+#	newcomer_client	the same with the client, newcomer_running with a server at work
 #
 # In each, test/demo.sh and test/check.sh (build and regress, and in `nothing`
 # the client that is written in Java) must come to their end, or end as the
@@ -36,7 +40,8 @@ umask 022
 source "$(dirname "${BASH_SOURCE[0]}")/debian_chroot.sh"
 
 readonly SUITES="bookworm trixie forky"
-readonly SITUATIONS="nothing client server running user sudo packages work"
+readonly SITUATIONS="nothing client server running user sudo packages work
+	newcomer newcomer_client newcomer_running"
 
 # ---------------------------------------------------------------------------
 # In the chroot, as root: the script calls itself there with --inside
@@ -426,6 +431,99 @@ work()
 	done
 }
 
+# block LANGUAGE HEADING [WORD]: the README's first block of a language behind a
+# heading that has the word in it
+block()
+{
+	awk -v language="$1" -v heading="$2" -v word="${3:-}" '
+		$0 == heading { there = 1 }
+		there && $0 == "```" && inside {
+			if (index(text, word)) { printf "%s", text; exit }
+			inside = 0
+		}
+		inside { text = text $0 "\n" }
+		there && $0 == "```" language { inside = 1; text = "" }
+	' /project/README.md
+}
+
+# The README's commands, as somebody types them who is root, says yes to apt,
+# and has put in the version and the architecture
+install_as_written()
+{
+	local major=$1 commands
+
+	commands=$(block sh '## Install' 'make deb')
+	# shellcheck disable=SC2016
+	[[ $commands == *'git clone "$URL"'* ]] || return 1
+	commands=${commands//postgresql-15-/postgresql-$major-}
+	commands=${commands//_amd64/_$(dpkg --print-architecture)}
+	# shellcheck disable=SC2016
+	URL=/home/origin bash -euc "
+		sudo() { \"\$@\"; }
+		apt() { DEBIAN_FRONTEND=noninteractive apt-get -qy \"\$@\"; }
+		cd /home
+		$commands"
+}
+
+# What the README asks at 3 a.m. of a server that is alive: the session that has
+# most memory comes first.
+answer()
+{
+	local holder answer
+
+	as_postgres psql -XAtq >/dev/null <<-'END' &
+		SET application_name = 'hog';
+		SELECT set_config('a.b', repeat('x', 30000000), false) IS NULL;
+		SELECT pg_sleep(1000);
+	END
+	holder=$!
+	for _ in {1..300}; do
+		[[ $(value "SELECT query FROM pg_stat_activity
+			WHERE application_name = 'hog'") != "SELECT pg_sleep"* ]] || break
+		sleep 0.1
+	done
+	answer=$(as_postgres psql -XAt -c "$(block sql '## It is 3 a.m.' \
+		pg_session_memory_categories)") || return 1
+	kill "$holder"
+	value "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+		WHERE application_name = 'hog'" >/dev/null
+	head -n 1 <<<"$answer"
+	[[ $(head -n 1 <<<"$answer" | cut -d '|' -f 2,3) == "postgres|hog" ]]
+}
+
+# newcomer_with KIND PACKAGE...
+newcomer_with()
+{
+	local kind=$1 began=$SECONDS major
+
+	shift
+	quietly apt-get -q update
+	major=$(major_here)
+	if [[ $# -gt 0 ]]; then
+		get "${@//NN/$major}"
+		[[ $kind != *server* ]] ||
+			pg_ctlcluster "$major" main start 2>/dev/null || true
+		began=$SECONDS
+	fi
+	# Where to clone from: a repository of what is here
+	get git
+	git -c init.defaultBranch=main init -q /home/origin
+	tar -C /project --exclude=./.git -c . | tar -C /home/origin -x
+	git -C /home/origin add -A
+	git -C /home/origin -c user.name=a -c user.email=a@localhost commit -qm all
+	check "$kind: README's Install" quietly install_as_written "$major"
+	pg_ctlcluster "$major" main start 2>/dev/null || true
+	check "$kind: CREATE EXTENSION" quietly as_postgres psql -X -c \
+		"$(block sql '## Install' 'CREATE EXTENSION')"
+	check "$kind: the answer" answer
+	pass "$kind: from the first line to the answer in $((SECONDS - began)) s"
+	pg_ctlcluster "$major" main stop -m immediate
+}
+
+newcomer() { newcomer_with "nothing installed"; }
+newcomer_client() { newcomer_with "the client" postgresql-client; }
+newcomer_running() { newcomer_with "a server at work" postgresql-NN; }
+
 inside()
 {
 	situation=$1
@@ -513,7 +611,7 @@ main()
 	local suites=() situations=() word suite situation output lock status follower
 
 	for word in "$@"; do
-		if [[ " $SITUATIONS " == *" $word "* ]]; then
+		if [[ " ${SITUATIONS//[[:space:]]/ } " == *" $word "* ]]; then
 			situations+=("$word")
 		else
 			[[ $word =~ ^[a-z]+$ ]] || die "\"$word\" is no suite and no situation"
@@ -521,7 +619,7 @@ main()
 		fi
 	done
 	[[ ${#suites[@]} -gt 0 ]] || read -r -a suites <<<"$SUITES"
-	[[ ${#situations[@]} -gt 0 ]] || read -r -a situations <<<"$SITUATIONS"
+	[[ ${#situations[@]} -gt 0 ]] || read -r -d "" -a situations <<<"$SITUATIONS" || true
 	for word in debootstrap unshare setpriv flock; do
 		command -v "$word" >/dev/null || die "this needs $word"
 	done
