@@ -471,7 +471,7 @@ answer()
 {
 	local holder answer
 
-	as_postgres psql -XAtq >/dev/null <<-'END' &
+	as_postgres psql -XAtq >/dev/null 2>&1 <<-'END' &
 		SET application_name = 'hog';
 		SELECT set_config('a.b', repeat('x', 30000000), false) IS NULL;
 		SELECT pg_sleep(1000);
