@@ -19,8 +19,9 @@
 # Versions: PG_MAJOR=18 test/reliability.sh ..., or test/versions.sh.
 #
 # It prints the table as Markdown, and writes that and the same as JSON to
-# OUTPUT/reliability.md and .json where OUTPUT is set.  The status is zero only
-# if nothing was found.
+# OUTPUT/reliability.md and .json where OUTPUT is set.  Parts can be run one by
+# one: what is there of other parts, of the same version, is kept.  The status is
+# zero only if nothing was found.
 
 set -euo pipefail
 
@@ -52,8 +53,9 @@ try()
 		found="status $status"
 	fi
 	[[ $status -eq 0 ]] || tail -n 20 "$log" >&2
-	printf '%s\t%s\t%s\t%s\t%s\t%s\n' "$part" "$what" "$said" \
-		"${found:-nothing}" "$status" $((SECONDS - began)) >>"$rows"
+	printf '%s\t%s\t%s\t%s\t%s\t%s\t%s\n' "$part" "$what" "$said" \
+		"${found:-nothing}" "$status" $((SECONDS - began)) "$(date -u +%F)" \
+		>>"$rows"
 }
 
 # no_restarts RUNS: what guard.py says of restarts, as a test would say it
@@ -178,15 +180,26 @@ run_part()
 
 report()
 {
-	/usr/bin/python3 - "$rows" "${OUTPUT:-}" "$PG_MAJOR" <<-'END'
+	/usr/bin/python3 - "$rows" "${OUTPUT:-}" "$PG_MAJOR" \
+		"${parts_there[*]}" <<-'END'
 		import json, os, sys
-		rows, output, major = sys.argv[1:]
-		names = ("part", "tried", "said", "found", "status", "seconds")
+		rows, output, major, parts = sys.argv[1:]
+		names = ("part", "tried", "said", "found", "status", "seconds", "on")
 		with open(rows, encoding="utf-8", errors="replace") as file:
-		    found = [dict(zip(names, line.rstrip("\n").split("\t")))
-		             for line in file]
+		    now = [dict(zip(names, line.rstrip("\n").split("\t")))
+		           for line in file]
+		found = list(now)
+		if output and os.path.exists(f"{output}/reliability.json"):
+		    with open(f"{output}/reliability.json", encoding="utf-8") as file:
+		        before = json.load(file)
+		    if before["postgresql"] == major:
+		        tried = [row["part"] for row in now]
+		        found += [row for row in before["rows"]
+		                  if row["part"] not in tried]
+		found.sort(key=lambda row: parts.split().index(row["part"]))
 		text = f"# What was tried, and what was found\n\nPostgreSQL {major}\n\n"
-		text += "| | tried | tests | found | s |\n|---|---|---|---|---:|\n"
+		text += "| | tried | tests | found | s | on |\n"
+		text += "|---|---|---|---|---:|---|\n"
 		for row in found:
 		    cells = [row[name].replace("|", "/") for name in names
 		             if name != "status"]
@@ -198,7 +211,7 @@ report()
 		    with open(f"{output}/reliability.json", "w",
 		              encoding="utf-8") as file:
 		        json.dump({"postgresql": major, "rows": found}, file, indent=1)
-		sys.exit(any(row["status"] != "0" for row in found))
+		sys.exit(any(row["status"] != "0" for row in now))
 	END
 }
 

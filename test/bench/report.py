@@ -593,6 +593,8 @@ def front(report):
     if run["failed"]:
         lines += ["Not measured: " + ", ".join(run["failed"]) + ".", ""]
     lines += [f"- {line}" for line in report.short]
+    lines += ["- What was tried for hours, and what was found: "
+              "[reliability.md](benchmark/reliability.md)."]
     if report.goals:
         lines += ["", "## Goals", ""] + markdown(
             ["goal", "measured", "", "why"],
