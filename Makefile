@@ -129,11 +129,14 @@ PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
 
-# Up to 15 the symbols of all modules are one name space, and ours have plain
-# names: what we call is ours.
+# The symbols of all modules are one name space, and ours have plain names.  Up to
+# 15 they would be seen: another module could be given ours in place of its own,
+# or we its.
 ifeq ($(PORTNAME), linux)
-SHLIB_LINK += -Wl,-Bsymbolic
+SHLIB_LINK += -Wl,--version-script=$(srcdir)/src/exports.map
 endif
+
+$(shlib): $(srcdir)/src/exports.map
 
 $(OBJS): $(wildcard $(srcdir)/src/*.h $(srcdir)/src/*/*.h)
 

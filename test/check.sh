@@ -95,6 +95,14 @@ build_without_warning()
 	! grep -i 'warning:' "$log"
 }
 
+# Names of ours would otherwise stand for those of other modules.
+shows_few_symbols()
+{
+	! nm -D --defined-only "$PRIVATE_TREE/pg_session_memory.so" |
+		awk '{print $3}' | grep -v -E \
+		'^(Pg_magic_func|_PG_init|(pg_finfo_)?pg_session_memory[a-z_]*)$'
+}
+
 # The readers live as long as the program.  The server may be one with
 # assertions, whose function for those that fail is needed.
 run_memory_reader()
@@ -145,6 +153,8 @@ check_build()
 {
 	heading "Build for PostgreSQL $PG_MAJOR"
 	check "builds without a warning" build_without_warning
+	check "shows other modules no symbols but those that PostgreSQL looks up" \
+		shows_few_symbols
 	check "memory_reader reads what is there, and nothing else" \
 		run_memory_reader
 	check "process_memory finds its figures in long files" \
