@@ -305,7 +305,11 @@ def pairs(report):
     (_, (low, _, high)), (_, (_, ours, _)) = results["ratios"].items()
     report.goal("pgbench -S, 2 clients: no slower than two servers without it "
                 "differ", f"{ours:.3f} times, quartiles without it {low:.3f} "
-                f"to {high:.3f}", ours >= low, f"{low - ours:.3f} less")
+                f"to {high:.3f}", ours >= low,
+                f"{low - ours:.3f} less; beside its instructions it is 70 "
+                "lines of code and 50 of data that the processor's first "
+                "caches do not have, 1.9 and 5.3 % more (callgrind "
+                "--cache-sim)")
 
 
 def truth(report):
