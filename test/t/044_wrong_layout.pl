@@ -23,7 +23,7 @@ my $build = PostgreSQL::Test::Utils::tempdir();
 mkdir $_ =~ s/^\Q$tree\E/$build/r
   foreach ("$tree/src", grep { -d } glob "$tree/src/*");
 copy($_, $_ =~ s/^\Q$tree\E/$build/r) || die "$_: $!"
-  foreach (glob("$tree/src/*.[ch]"), glob("$tree/src/*/*.[ch]"));
+  foreach (glob("$tree/src/*.{c,h,map}"), glob("$tree/src/*/*.[ch]"));
 copy("$tree/$_", "$build/") || die "$_: $!"
   foreach ('Makefile', 'pg_session_memory.control',
 	'pg_session_memory--1.0.sql');
