@@ -167,7 +167,7 @@ make_work_disk()
 	done >"$files/environment"
 	printf 'parts="%s"\n' "${parts[*]}" >>"$files/environment"
 	cp -p "$PRIVATE_SOURCE/test/vm_init.sh" "$files/init"
-	mke2fs -q -F -t ext4 -O ^has_journal -d "$files" "$disks/files" 3G \
+	mke2fs -q -F -t ext4 -O ^has_journal -d "$files" "$disks/files.disk" 3G \
 		>/dev/null 2>&1
 	truncate -s 512M "$disks/swap"
 	mkswap -q "$disks/swap" >/dev/null
@@ -183,7 +183,7 @@ run_machine()
 		-kernel "$system/vmlinuz" -initrd "$system/initrd" \
 		-append "root=/dev/vda rw init=/vm console=ttyS0 quiet panic=-1" \
 		-drive "file=$system/disk,format=raw,if=virtio,snapshot=on" \
-		-drive "file=$disks/files,format=raw,if=virtio,cache=unsafe" \
+		-drive "file=$disks/files.disk,format=raw,if=virtio,cache=unsafe" \
 		-drive "file=$disks/swap,format=raw,if=virtio,cache=unsafe" \
 		-serial "file:$disks/console" -serial stdio -monitor none
 }
