@@ -480,38 +480,36 @@ tell_failure(int pid)
  * an event.
  */
 static void
-tell_action(GuardActionKind kind, int slot, bool done)
+tell_action(GuardActionKind kind, const RecordedSession *session, bool done)
 {
-	static RecordedSession session;
 	char		words[STANDING_BYTES];
 	StringInfoData who;
 
-	processes_copy(slot, &session);
 	initStringInfo(&who);
-	processes_describe(&session, &who);
+	processes_describe(session, &who);
 	if (done)
 		processes_add_event(kind == GUARD_CANCEL ? EVENT_CANCELLED :
-							EVENT_TERMINATED, &session, border_bytes());
+							EVENT_TERMINATED, session, border_bytes());
 	if (kind == GUARD_CANCEL && done)
 		ereport(LOG,
 				(errmsg("pg_session_memory.guard cancels the statement of PID %d",
-						session.pid),
+						session->pid),
 				 errdetail("%s. %s.", standing(true, words), who.data)));
 	else if (kind == GUARD_CANCEL)
 		ereport(LOG,
 				(errmsg("pg_session_memory.guard would have cancelled the statement of PID %d",
-						session.pid),
+						session->pid),
 				 errdetail("%s. %s.", standing(true, words), who.data),
 				 errhint("Set pg_session_memory.guard to \"on\" to have it done.")));
 	else if (done)
 		ereport(LOG,
 				(errmsg("pg_session_memory.guard terminates the session of PID %d",
-						session.pid),
+						session->pid),
 				 errdetail("%s. %s.", standing(true, words), who.data)));
 	else
 		ereport(LOG,
 				(errmsg("pg_session_memory.guard would have terminated the session of PID %d",
-						session.pid),
+						session->pid),
 				 errdetail("%s. %s.", standing(true, words), who.data),
 				 errhint("Set pg_session_memory.guard to \"on\" to have it done.")));
 	pfree(who.data);
@@ -615,6 +613,7 @@ send_signal(int pid, int signal)
 static void
 act(const GuardAction *action)
 {
+	static RecordedSession session;
 	int			slot = guarding.slots[action->process];
 	GuardedProcess *guarded = &guarding.guarded[slot];
 	bool		cancels = action->kind == GUARD_CANCEL;
@@ -630,10 +629,13 @@ act(const GuardAction *action)
 	ceiling_set_verdict(slot, guarded->pid, guarded->backend_start,
 						processes_at(slot)->query_start,
 						cancels ? CEILING_CANCELLED : CEILING_TERMINATED);
+
+	/* Before the signal: the session may be gone at once, and its name. */
+	processes_copy(slot, &session);
 	if (!send_signal(guarded->pid, cancels ? SIGINT : SIGTERM))
 		return;
 	guarding.last_action_at = GetCurrentTimestamp();
-	tell_action(action->kind, slot, true);
+	tell_action(action->kind, &session, true);
 }
 
 /*
@@ -732,8 +734,11 @@ guarding_tick(const ServerMemory *memory, uint64 now, ProcessSums *sums)
 		if ((action.kind == GUARD_CANCEL || action.kind == GUARD_TERMINATE) &&
 			!guarding.action_told)
 		{
+			static RecordedSession session;
+
 			guarding.action_told = true;
-			tell_action(action.kind, guarding.slots[action.process], false);
+			processes_copy(guarding.slots[action.process], &session);
+			tell_action(action.kind, &session, false);
 		}
 	}
 	return wait;
