@@ -69,7 +69,10 @@ data_bytes_of(int pid)
 	return memory.data_bytes;
 }
 
-/* (total, available, reserve, server_limit, sessions bigint, largest int) */
+/*
+ * (total, available, reserve, server_limit, sessions bigint, largest int,
+ * promised bigint)
+ */
 Datum
 ceiling_server(PG_FUNCTION_ARGS)
 {

@@ -98,9 +98,13 @@ build_without_warning()
 # Names of ours would otherwise stand for those of other modules.
 shows_few_symbols()
 {
-	! nm -D --defined-only "$PRIVATE_TREE/pg_session_memory.so" |
-		awk '{print $3}' | grep -v -E \
-		'^(Pg_magic_func|_PG_init|(pg_finfo_)?pg_session_memory[a-z_]*)$'
+	local names
+
+	names=$(nm -D --defined-only "$PRIVATE_TREE/pg_session_memory.so" |
+		awk '{print $3}')
+	grep -q '^_PG_init$' <<<"$names" && ! grep -v -E \
+		'^(Pg_magic_func|_PG_init|(pg_finfo_)?pg_session_memory[a-z_]*)$' \
+		<<<"$names"
 }
 
 # The readers live as long as the program.  The server may be one with

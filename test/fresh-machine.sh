@@ -24,7 +24,7 @@
 #					installed
 #	newcomer_client	the same with the client, newcomer_running with a server at work
 #
-# In each, test/demo.sh and test/check.sh (build and regress, and in `nothing`
+# In each but a newcomer's, test/demo.sh and test/check.sh (build and regress, and in `nothing`
 # the client that is written in Java) must come to their end, or end as the
 # signal says, and leave no file, no process and no shared memory.
 #
@@ -38,6 +38,7 @@ set -euo pipefail
 umask 022
 
 source "$(dirname "${BASH_SOURCE[0]}")/debian_chroot.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/newcomer.sh"
 
 readonly SUITES="bookworm trixie forky"
 readonly SITUATIONS="nothing client server running user sudo packages work
@@ -431,45 +432,11 @@ work()
 	done
 }
 
-# block LANGUAGE HEADING [WORD]: the README's first block of a language behind a
-# heading that has the word in it
-block()
-{
-	awk -v language="$1" -v heading="$2" -v word="${3:-}" '
-		$0 == heading { there = 1 }
-		there && $0 == "```" && inside {
-			if (index(text, word)) { printf "%s", text; exit }
-			inside = 0
-		}
-		inside { text = text $0 "\n" }
-		there && $0 == "```" language { inside = 1; text = "" }
-	' /project/README.md
-}
-
-# The README's commands, as somebody types them who is root, says yes to apt,
-# and has put in the version and the architecture
-install_as_written()
-{
-	local major=$1 commands
-
-	commands=$(block sh '## Install' 'make deb')
-	# shellcheck disable=SC2016
-	[[ $commands == *'git clone "$URL"'* ]] || return 1
-	commands=${commands//postgresql-15-/postgresql-$major-}
-	commands=${commands//_amd64/_$(dpkg --print-architecture)}
-	# shellcheck disable=SC2016
-	URL=/home/origin bash -euc "
-		sudo() { \"\$@\"; }
-		apt() { DEBIAN_FRONTEND=noninteractive apt-get -qy \"\$@\"; }
-		cd /home
-		$commands"
-}
-
 # What the README asks at 3 a.m. of a server that is alive: the session that has
 # most memory comes first.
 answer()
 {
-	local holder answer
+	local holder answer now
 
 	as_postgres psql -XAtq >/dev/null 2>&1 <<-'END' &
 		SET application_name = 'hog';
@@ -478,12 +445,13 @@ answer()
 	END
 	holder=$!
 	for _ in {1..300}; do
-		[[ $(value "SELECT query FROM pg_stat_activity
-			WHERE application_name = 'hog'") != "SELECT pg_sleep"* ]] || break
+		now=$(value "SELECT query FROM pg_stat_activity
+			WHERE application_name = 'hog'") || return 1
+		[[ $now != "SELECT pg_sleep"* ]] || break
 		sleep 0.1
 	done
-	answer=$(as_postgres psql -XAt -c "$(block sql '## It is 3 a.m.' \
-		pg_session_memory_categories)") || return 1
+	answer=$(as_postgres psql -XAt -c "$(readme_block sql \
+		'SELECT s.pid, s.usename AS role')") || return 1
 	kill "$holder"
 	value "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
 		WHERE application_name = 'hog'" >/dev/null
@@ -501,22 +469,21 @@ newcomer_with()
 	major=$(major_here)
 	if [[ $# -gt 0 ]]; then
 		get "${@//NN/$major}"
-		[[ $kind != *server* ]] ||
-			pg_ctlcluster "$major" main start 2>/dev/null || true
+		pg_ctlcluster "$major" main start 2>/dev/null || true
 		began=$SECONDS
 	fi
-	# Where to clone from: a repository of what is here
 	get git
-	git -c init.defaultBranch=main init -q /home/origin
-	tar -C /project --exclude=./.git -c . | tar -C /home/origin -x
-	git -C /home/origin add -A
-	git -C /home/origin -c user.name=a -c user.email=a@localhost commit -qm all
-	check "$kind: README's Install" quietly install_as_written "$major"
+	newcomer_begin /home
+	check "$kind: README's Install" \
+		quietly newcomer_types "$major" 'sudo apt install git '
 	pg_ctlcluster "$major" main start 2>/dev/null || true
 	check "$kind: CREATE EXTENSION" quietly as_postgres psql -X -c \
-		"$(block sql '## Install' 'CREATE EXTENSION')"
-	check "$kind: the answer" answer
-	pass "$kind: from the first line to the answer in $((SECONDS - began)) s"
+		"$(readme_block sql 'CREATE EXTENSION')"
+	if answer; then
+		pass "$kind: from the first line to the answer in $((SECONDS - began)) s"
+	else
+		fail "$kind: the answer"
+	fi
 	pg_ctlcluster "$major" main stop -m immediate
 }
 

@@ -23,6 +23,7 @@ set -euo pipefail
 umask 022
 
 source "$(dirname "${BASH_SOURCE[0]}")/debian_chroot.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/newcomer.sh"
 
 readonly SUITES="bookworm trixie forky"
 
@@ -115,37 +116,6 @@ get()
 	DEBIAN_FRONTEND=noninteractive apt-get -qy -o Dpkg::Use-Pty=0 "$@"
 }
 
-# told BEGINNING: runs the README's block of commands that begins so, where a
-# newcomer is, for the version that is here
-told()
-{
-	local block
-
-	block=$(awk -v beginning="$1" '/^```/ { shown = 0 }
-		/^```sh$/ { getline; shown = index($0, beginning) == 1 }
-		shown' /project/README.md)
-	[[ -n $block ]] || { echo "the README has no such block"; return 1; }
-	(
-		cd /elsewhere/newcomer &&
-			URL=/elsewhere/origin \
-				bash -exc "${block//postgresql-15/postgresql-$major}"
-	)
-}
-
-# A machine on which apt asks nothing, and that has sudo
-newcomer()
-{
-	mkdir -p /elsewhere/newcomer
-	cp -a /elsewhere/project /elsewhere/origin
-	git -C /elsewhere/origin init -q
-	git -C /elsewhere/origin add -A
-	git -C /elsewhere/origin -c user.name=test -c user.email=test@localhost \
-		commit -q -m test
-	command -v sudo >/dev/null ||
-		install -m 755 /dev/stdin /usr/local/bin/sudo <<<$'#!/bin/sh\nexec "$@"'
-	echo 'APT::Get::Assume-Yes "true";' >/etc/apt/apt.conf.d/newcomer
-}
-
 # A second package of the same sources, as an upgrade is
 next_revision()
 {
@@ -178,10 +148,11 @@ test_debian()
 	package=postgresql-$major-pg-session-memory
 	pg_createcluster "$major" main >/output 2>&1
 	pg_ctlcluster "$major" main start
-	check "a newcomer's machine" newcomer
+	check "a newcomer's machine" newcomer_begin /elsewhere
 	state >/state.before
 
-	check "the README's commands install $package" told 'sudo apt install git '
+	check "the README's commands install $package" \
+		newcomer_types "$major" 'sudo apt install git '
 	check "the README's links lead somewhere" test \
 		-f "/usr/share/doc/$package/README.md" -a \
 		-f "/usr/share/doc/$package/doc/causes.md"
@@ -202,7 +173,7 @@ test_debian()
 	check "DROP EXTENSION" sql 'DROP EXTENSION pg_session_memory'
 	check "no preloading" sql 'ALTER SYSTEM RESET shared_preload_libraries'
 	check "restart without it" pg_ctlcluster "$major" main restart
-	check "the README's command purges it" told 'sudo apt purge '
+	check "the README's command purges it" newcomer_types "$major" 'sudo apt purge '
 	state >/state.after
 	check "nothing of it stays" diff /state.before /state.after
 	check "no file of its name stays" has_none

@@ -13,8 +13,8 @@ fits into the page cache, one after the other, with the guard on.  Nothing of
 it may fail.
 
 rates: a C function takes memory at a given rate in given steps, three times
-each; short: 16 MB, with the reserve as it is.  In a table, whether the server
-had to restart; and how much memory the processes had at most.
+each, with several reserves; short: in steps of 16 MB only.  In a table, whether
+the server had to restart; and how much memory the processes had at most.
 
 runs: twenty sessions do ordinary work all the time.  A run is one runaway, or
 seven or thirty at once, until each was refused, cancelled or lost its

@@ -25,7 +25,7 @@ import subprocess
 import sys
 import time
 
-from sessions import progress, save
+from sessions import progress, save, transactions_a_second
 
 SCRIPTS = ("select-only", "simple-update", "tpcb-like")
 STATEMENTS = {"select-only": 1, "simple-update": 5, "tpcb-like": 7}
@@ -185,9 +185,8 @@ def main():
     servers = [server.split("=", 1) for server in sys.argv[3:]]
     real = Server(template, "without callgrind", "", "")
     real.start()
-    tps = {script: float(re.search(r"^tps = ([\d.]+)",
-                                   real.pgbench(script, "-T", "2"),
-                                   re.MULTILINE)[1]) for script in SCRIPTS}
+    tps = {script: transactions_a_second(real.pgbench(script, "-T", "2"))
+           for script in SCRIPTS}
     real.stop()
     shutil.rmtree(real.directory)
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:

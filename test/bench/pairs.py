@@ -9,11 +9,11 @@ machine differ by, whatever is loaded.  All are compared with the first one,
 within each round.
 """
 import os
-import re
 import subprocess
 import sys
 
-from sessions import progress, ratios, save, shuffled
+from sessions import (progress, ratios, save, shuffled,
+                      transactions_a_second)
 
 CLIENTS = 2
 SCALE = 5
@@ -30,9 +30,8 @@ def pgbench(host, *options):
 
 
 def tps(host, seconds):
-    said = pgbench(host, "-n", "-S", "-c", str(CLIENTS), "-T", str(seconds))
-    return float(re.search(r"^tps = ([0-9.]+) \(without", said,
-                           re.MULTILINE)[1])
+    return transactions_a_second(
+        pgbench(host, "-n", "-S", "-c", str(CLIENTS), "-T", str(seconds)))
 
 
 def main():

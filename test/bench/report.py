@@ -273,9 +273,9 @@ def instructions(report):
         report.goal(f"{SCRIPTS[script]} beside pg_stat_statements: at most "
                     f"{BESIDE_STATEMENTS} % more instructions",
                     f"{beside:+.2f} %", beside <= BESIDE_STATEMENTS,
+                    f"{beside - BESIDE_STATEMENTS:.2f} % too many; they are in "
                     "five hooks of a statement, two events of a transaction "
-                    "and one of a command's end: what each does is ten to "
-                    "120 instructions")
+                    "and one of a command's end, some in each")
     report.short.append(
         f"Preloaded with defaults, a SELECT of pgbench takes "
         f"{more[script, 'pg_session_memory']:.2f} % more instructions, with "
@@ -306,10 +306,9 @@ def pairs(report):
     report.goal("pgbench -S, 2 clients: no slower than two servers without it "
                 "differ", f"{ours:.3f} times, quartiles without it {low:.3f} "
                 f"to {high:.3f}", ours >= low,
-                f"{low - ours:.3f} less; beside its instructions it is 70 "
-                "lines of code and 50 of data that the processor's first "
-                "caches do not have, 1.9 and 5.3 % more (callgrind "
-                "--cache-sim)")
+                f"{low - ours:.3f} less; beside its instructions it is their "
+                "code and data, which the processor's first caches do not "
+                "have")
 
 
 def truth(report):

@@ -160,6 +160,11 @@ def ratios(values, others):
     return spread([a / b for a, b in zip(values, others)])
 
 
+def transactions_a_second(said):
+    """As pgbench has said it"""
+    return float(re.search(r"^tps = ([\d.]+)", said, re.MULTILINE)[1])
+
+
 def shuffled(things, number):
     """In another order each round, the same in each run"""
     things = list(things)
