@@ -111,6 +111,7 @@ OBJS = \
 	src/watcher/guard.o \
 	src/watcher/guarding.o \
 	src/watcher/processes.o \
+	src/watcher/recorded_sample.o \
 	src/watcher/recorder.o \
 	src/watcher/server_memory.o \
 	src/watcher/watcher.o

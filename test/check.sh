@@ -175,7 +175,8 @@ check_build()
 	check "guard keeps made-up servers from running out of memory" \
 		run_alone guard_test src/watcher/guard.c -lm
 	check "recorder gives back what it was given, whatever happens to its file" \
-		run_alone recorder_test src/watcher/recorder.c
+		run_alone recorder_test src/watcher/recorder.c \
+			src/watcher/recorded_sample.c
 }
 
 # ---------------------------------------------------------------------------

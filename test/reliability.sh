@@ -129,7 +129,8 @@ in_valgrind()
 	unit environment_test src/watcher/environment.c src/watcher/guard.c \
 		src/watcher/server_memory.c
 	unit guard_test src/watcher/guard.c
-	unit recorder_test src/watcher/recorder.c
+	unit recorder_test src/watcher/recorder.c \
+		src/watcher/recorded_sample.c
 	echo "$units passed, $bad failed"
 	[[ $bad -eq 0 ]]
 }

@@ -15,7 +15,7 @@
 
 #include "reading/context_category.h"
 #include "session/event_ring.h"
-#include "watcher/recorder.h"
+#include "watcher/recorded_sample.h"
 
 /* A process, with what was seen of it.  Bytes; -1 where not known. */
 typedef struct FollowedProcess

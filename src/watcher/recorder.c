@@ -38,7 +38,6 @@
 #include <unistd.h>
 
 #include "miscadmin.h"
-#include "port/pg_crc32c.h"
 
 #include "close_on_exec.h"
 #include "watcher/recorder.h"
@@ -48,14 +47,9 @@
 
 #define FILE_MAGIC			0x4d475350	/* "PSGM" */
 #define RUN_MAGIC			0x52475350
-#define RECORD_MAGIC		0x53475350
 
 /* Changes with everything that is written below. */
 #define FILE_VERSION		1
-
-/* What a file is made of, so that another build's is not misread. */
-#define FILE_LAYOUT			\
-	((uint32) (sizeof(RecordFixed) * 65536 + sizeof(SessionFixed)))
 
 typedef struct FileHeader
 {
@@ -73,55 +67,6 @@ typedef struct RunHeader
 	int64		run;
 	int64		stopped;		/* whether it was shut down */
 } RunHeader;
-
-typedef struct RecordHeader
-{
-	uint32		magic;
-	pg_crc32c	crc;			/* of all that follows, up to length */
-	uint32		length;			/* of the record, this header included */
-	uint32		version;
-	uint64		sequence;
-} RecordHeader;
-
-/* A sample without its sessions. */
-typedef struct RecordFixed
-{
-	int64		run;
-	TimestampTz at;
-	int32		reason;
-	int32		sessions;
-	int32		active;
-	int32		count;
-	int64		available_bytes;
-	int64		total_bytes;
-	int64		swap_bytes;
-	int64		oom_kills;
-	int64		anon_bytes;
-	int64		category_bytes[CONTEXT_CATEGORY_COUNT];
-} RecordFixed;
-
-/* A session without its strings, which follow: a length each, and bytes. */
-typedef struct SessionFixed
-{
-	int32		pid;
-	int32		leader_pid;
-	TimestampTz backend_start;
-	Oid			userid;
-	Oid			databaseid;
-	int64		query_id;
-	int64		anon_bytes;
-	int64		context_bytes;
-	int64		category_bytes[CONTEXT_CATEGORY_COUNT];
-	int64		largest_context_bytes;
-} SessionFixed;
-
-#define SESSION_STRINGS		7
-
-/* The longest record. */
-#define MAX_RECORD_BYTES	\
-	(sizeof(RecordHeader) + sizeof(RecordFixed) + RECORDED_SESSIONS * \
-	 (sizeof(SessionFixed) + 6 * (sizeof(uint16) + RECORDED_NAME_BYTES) + \
-	  sizeof(uint16) + RECORDED_QUERY_BYTES))
 
 /* The smallest ring that is worth it. */
 #define MIN_FILE_BYTES		(FIRST_RECORD + 2 * (int64) MAX_RECORD_BYTES)
@@ -141,19 +86,6 @@ recorder_reason_name(int reason)
 {
 	return reason >= 0 && reason < SAMPLE_REASON_COUNT ?
 		reason_names[reason] : "unknown";
-}
-
-/* The checksum of what follows it, from, up to length bytes. */
-static pg_crc32c
-checksum(const char *from, Size length)
-{
-	pg_crc32c	crc;
-	Size		begin = sizeof(uint32) + sizeof(pg_crc32c);
-
-	INIT_CRC32C(crc);
-	COMP_CRC32C(crc, from + begin, length - begin);
-	FIN_CRC32C(crc);
-	return crc;
 }
 
 /* All of it, or false with errno. */
@@ -203,210 +135,6 @@ read_some(int file, char *to, Size length, int64 offset)
 }
 
 /* ----------------------------------------------------------------------------
- * A sample as bytes
- * ----------------------------------------------------------------------------
- */
-
-typedef struct Cursor
-{
-	char	   *at;
-	char	   *end;
-	bool		broken;			/* there was no room, or not enough bytes */
-} Cursor;
-
-static void
-put_bytes(Cursor *cursor, const void *from, Size length)
-{
-	if (cursor->broken || (Size) (cursor->end - cursor->at) < length)
-	{
-		cursor->broken = true;
-		return;
-	}
-	memcpy(cursor->at, from, length);
-	cursor->at += length;
-}
-
-static void
-get_bytes(Cursor *cursor, void *to, Size length)
-{
-	if (cursor->broken || (Size) (cursor->end - cursor->at) < length)
-	{
-		cursor->broken = true;
-		memset(to, 0, length);
-		return;
-	}
-	memcpy(to, cursor->at, length);
-	cursor->at += length;
-}
-
-static void
-put_string(Cursor *cursor, const char *string, Size size)
-{
-	uint16		length = (uint16) strnlen(string, size - 1);
-
-	put_bytes(cursor, &length, sizeof(length));
-	put_bytes(cursor, string, length);
-}
-
-static void
-get_string(Cursor *cursor, char *string, Size size)
-{
-	uint16		length;
-
-	get_bytes(cursor, &length, sizeof(length));
-	if (length >= size)
-	{
-		cursor->broken = true;
-		length = 0;
-	}
-	get_bytes(cursor, string, length);
-	string[length] = '\0';
-}
-
-/* The strings of a session in their order. */
-static char *
-session_string(RecordedSession *session, int i, Size *size)
-{
-	*size = i == 6 ? RECORDED_QUERY_BYTES : RECORDED_NAME_BYTES;
-	switch (i)
-	{
-		case 0:
-			return session->backend_type;
-		case 1:
-			return session->usename;
-		case 2:
-			return session->datname;
-		case 3:
-			return session->application_name;
-		case 4:
-			return session->state;
-		case 5:
-			return session->largest_context;
-		default:
-			return session->query;
-	}
-}
-
-/* Puts the sample into record and returns its length. */
-static Size
-encode(RecordedSample *sample)
-{
-	RecordHeader header = {RECORD_MAGIC, 0, 0, FILE_VERSION, sample->sequence};
-	RecordFixed fixed;
-	Cursor		cursor = {record, record + sizeof(record), false};
-
-	memset(&fixed, 0, sizeof(fixed));
-	fixed.run = sample->run;
-	fixed.at = sample->at;
-	fixed.reason = sample->reason;
-	fixed.sessions = sample->sessions;
-	fixed.active = sample->active;
-	fixed.count = sample->count;
-	fixed.available_bytes = sample->available_bytes;
-	fixed.total_bytes = sample->total_bytes;
-	fixed.swap_bytes = sample->swap_bytes;
-	fixed.oom_kills = sample->oom_kills;
-	fixed.anon_bytes = sample->anon_bytes;
-	memcpy(fixed.category_bytes, sample->category_bytes,
-		   sizeof(fixed.category_bytes));
-	put_bytes(&cursor, &header, sizeof(header));
-	put_bytes(&cursor, &fixed, sizeof(fixed));
-
-	for (int i = 0; i < sample->count; i++)
-	{
-		RecordedSession *session = &sample->largest[i];
-		SessionFixed numbers;
-
-		memset(&numbers, 0, sizeof(numbers));
-		numbers.pid = session->pid;
-		numbers.leader_pid = session->leader_pid;
-		numbers.backend_start = session->backend_start;
-		numbers.userid = session->userid;
-		numbers.databaseid = session->databaseid;
-		numbers.query_id = session->query_id;
-		numbers.anon_bytes = session->anon_bytes;
-		numbers.context_bytes = session->context_bytes;
-		memcpy(numbers.category_bytes, session->category_bytes,
-			   sizeof(numbers.category_bytes));
-		numbers.largest_context_bytes = session->largest_context_bytes;
-		put_bytes(&cursor, &numbers, sizeof(numbers));
-		for (int j = 0; j < SESSION_STRINGS; j++)
-		{
-			Size		size;
-			char	   *string = session_string(session, j, &size);
-
-			put_string(&cursor, string, size);
-		}
-	}
-	Assert(!cursor.broken);
-
-	header.length = (uint32) (cursor.at - record);
-	memcpy(record, &header, sizeof(header));
-	header.crc = checksum(record, header.length);
-	memcpy(record, &header, sizeof(header));
-	return header.length;
-}
-
-/* The sample in the first length bytes of record; false if it is none. */
-static bool
-decode(Size length, RecordedSample *sample)
-{
-	RecordHeader header;
-	RecordFixed fixed;
-	Cursor		cursor = {record, record + length, false};
-
-	get_bytes(&cursor, &header, sizeof(header));
-	if (cursor.broken || header.magic != RECORD_MAGIC ||
-		header.version != FILE_VERSION || header.length != length ||
-		header.crc != checksum(record, length))
-		return false;
-	get_bytes(&cursor, &fixed, sizeof(fixed));
-	if (cursor.broken || fixed.count < 0 || fixed.count > RECORDED_SESSIONS)
-		return false;
-	sample->sequence = header.sequence;
-	sample->run = fixed.run;
-	sample->at = fixed.at;
-	sample->reason = fixed.reason;
-	sample->sessions = fixed.sessions;
-	sample->active = fixed.active;
-	sample->count = fixed.count;
-	sample->available_bytes = fixed.available_bytes;
-	sample->total_bytes = fixed.total_bytes;
-	sample->swap_bytes = fixed.swap_bytes;
-	sample->oom_kills = fixed.oom_kills;
-	sample->anon_bytes = fixed.anon_bytes;
-	memcpy(sample->category_bytes, fixed.category_bytes,
-		   sizeof(sample->category_bytes));
-
-	for (int i = 0; i < sample->count; i++)
-	{
-		RecordedSession *session = &sample->largest[i];
-		SessionFixed numbers;
-
-		get_bytes(&cursor, &numbers, sizeof(numbers));
-		session->pid = numbers.pid;
-		session->leader_pid = numbers.leader_pid;
-		session->backend_start = numbers.backend_start;
-		session->userid = numbers.userid;
-		session->databaseid = numbers.databaseid;
-		session->query_id = numbers.query_id;
-		session->anon_bytes = numbers.anon_bytes;
-		session->context_bytes = numbers.context_bytes;
-		memcpy(session->category_bytes, numbers.category_bytes,
-			   sizeof(session->category_bytes));
-		session->largest_context_bytes = numbers.largest_context_bytes;
-		for (int j = 0; j < SESSION_STRINGS; j++)
-		{
-			Size		size;
-			char	   *string = session_string(session, j, &size);
-
-			get_string(&cursor, string, size);
-		}
-	}
-	return !cursor.broken;
-}
-
-/* ----------------------------------------------------------------------------
  * Reading
  * ----------------------------------------------------------------------------
  */
@@ -417,7 +145,7 @@ recorder_read(int file, const RecordPlace *place, RecordedSample *sample)
 	if (place->length < 0 || (Size) place->length > sizeof(record) ||
 		read_some(file, record, place->length, place->offset) != place->length)
 		return false;
-	return decode(place->length, sample) &&
+	return record_decode(record, place->length, sample) &&
 		sample->sequence == place->sequence;
 }
 
@@ -428,8 +156,8 @@ read_file_header(int file, FileHeader *header)
 	return read_some(file, (char *) header, sizeof(FileHeader), 0) ==
 		sizeof(FileHeader) &&
 		header->magic == FILE_MAGIC && header->version == FILE_VERSION &&
-		header->layout == FILE_LAYOUT &&
-		header->crc == checksum((char *) header, sizeof(FileHeader));
+		header->layout == RECORD_LAYOUT &&
+		header->crc == record_checksum((char *) header, sizeof(FileHeader));
 }
 
 /*
@@ -460,14 +188,12 @@ scan(int file, bool (*found) (const RecordPlace *place, void *arg), void *arg)
 			RecordPlace place;
 
 			memcpy(&begin, chunk + i, sizeof(begin));
-			if (begin.magic != RECORD_MAGIC || begin.version != FILE_VERSION ||
-				begin.length < sizeof(RecordHeader) + sizeof(RecordFixed) ||
-				begin.length > sizeof(record) || begin.sequence == 0)
+			if (!record_header_is_good(&begin))
 				continue;
 			if (read_some(file, record, begin.length, offset + i) !=
 				(ssize_t) begin.length ||
 				memcmp(record, &begin, sizeof(begin)) != 0 ||
-				begin.crc != checksum(record, begin.length))
+				begin.crc != record_checksum(record, begin.length))
 				continue;
 			place.sequence = begin.sequence;
 			place.offset = offset + i;
@@ -536,7 +262,7 @@ write_run(const Recorder *recorder, bool stopped)
 {
 	RunHeader	run = {RUN_MAGIC, 0, recorder->run, stopped};
 
-	run.crc = checksum((char *) &run, sizeof(run));
+	run.crc = record_checksum((char *) &run, sizeof(run));
 	return write_all(recorder->file, (char *) &run, sizeof(run), BLOCK_BYTES);
 }
 
@@ -565,7 +291,7 @@ recorder_close(Recorder *recorder)
 static int
 make_file(const char *path, int64 size)
 {
-	FileHeader	header = {FILE_MAGIC, 0, FILE_VERSION, FILE_LAYOUT, size};
+	FileHeader	header = {FILE_MAGIC, 0, FILE_VERSION, RECORD_LAYOUT, size};
 	int			file = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC,
 							S_IRUSR | S_IWUSR);
 
@@ -586,7 +312,7 @@ make_file(const char *path, int64 size)
 			return -1;
 		}
 	}
-	header.crc = checksum((char *) &header, sizeof(header));
+	header.crc = record_checksum((char *) &header, sizeof(header));
 	if (!write_all(file, (char *) &header, sizeof(header), 0))
 	{
 		int			saved_errno = errno;
@@ -729,7 +455,7 @@ recorder_open(Recorder *recorder, const char *path, int64 size, int64 run)
 	if (read_some(recorder->file, (char *) &last, sizeof(last),
 				  BLOCK_BYTES) != sizeof(last) ||
 		last.magic != RUN_MAGIC ||
-		last.crc != checksum((char *) &last, sizeof(last)))
+		last.crc != record_checksum((char *) &last, sizeof(last)))
 		found = RECORDER_STOPPED;	/* not known: nothing to tell */
 	else if (last.run == run)
 		found = RECORDER_SAME_RUN;
@@ -786,7 +512,7 @@ recorder_write(Recorder *recorder, RecordedSample *sample)
 		return false;
 	sample->sequence = recorder->sequence + 1;
 	sample->run = recorder->run;
-	length = encode(sample);
+	length = record_encode(sample, record);
 	if (recorder->position + (int64) length > recorder->size)
 		recorder->position = FIRST_RECORD;
 	if (!write_all(recorder->file, record, length, recorder->position))

@@ -8,72 +8,13 @@
 #ifndef PGSM_RECORDER_H
 #define PGSM_RECORDER_H
 
-#include "datatype/timestamp.h"
-
-#include "reading/context_category.h"
+#include "watcher/recorded_sample.h"
 
 /*
  * Below the data directory.  What is in that directory pg_basebackup and
  * pg_rewind leave out, and PostgreSQL leaves alone.
  */
 #define RECORDER_PATH			"pg_stat_tmp/pg_session_memory.history"
-
-/* A sample tells of so many sessions, and so much of each. */
-#define RECORDED_SESSIONS		10
-#define RECORDED_NAME_BYTES		64
-#define RECORDED_QUERY_BYTES	1024
-
-/* Why a sample was taken. */
-typedef enum SampleReason
-{
-	SAMPLE_START,				/* the recorder has begun */
-	SAMPLE_INTERVAL,			/* record_interval is over */
-	SAMPLE_GROWTH,				/* a process is larger than any before */
-	SAMPLE_PRESSURE				/* memory is short */
-} SampleReason;
-
-#define SAMPLE_REASON_COUNT		(SAMPLE_PRESSURE + 1)
-
-/* One of the largest processes.  Bytes; -1 where not known. */
-typedef struct RecordedSession
-{
-	int32		pid;
-	int32		leader_pid;		/* of a parallel worker, 0: none */
-	TimestampTz backend_start;
-	Oid			userid;			/* 0: no session */
-	Oid			databaseid;
-	int64		query_id;		/* 0: none */
-	int64		anon_bytes;
-	int64		context_bytes;
-	int64		category_bytes[CONTEXT_CATEGORY_COUNT];
-	int64		largest_context_bytes;	/* all contexts of that name */
-	char		backend_type[RECORDED_NAME_BYTES];
-	char		usename[RECORDED_NAME_BYTES];
-	char		datname[RECORDED_NAME_BYTES];
-	char		application_name[RECORDED_NAME_BYTES];
-	char		state[RECORDED_NAME_BYTES];
-	char		largest_context[RECORDED_NAME_BYTES];
-	char		query[RECORDED_QUERY_BYTES];
-} RecordedSession;
-
-/* The server at one moment.  Bytes; -1 where not known. */
-typedef struct RecordedSample
-{
-	uint64		sequence;		/* counts up from 1, in the file */
-	int64		run;			/* tells one run of the server from another */
-	TimestampTz at;
-	int32		reason;			/* SampleReason */
-	int32		sessions;		/* client backends */
-	int32		active;			/* those of them that run a statement */
-	int32		count;			/* of largest[] */
-	int64		available_bytes;
-	int64		total_bytes;
-	int64		swap_bytes;
-	int64		oom_kills;		/* that the kernel has counted */
-	int64		anon_bytes;		/* of all processes */
-	int64		category_bytes[CONTEXT_CATEGORY_COUNT]; /* of all sessions */
-	RecordedSession largest[RECORDED_SESSIONS]; /* largest first */
-} RecordedSample;
 
 /* The file as its one writer has it; all zero before recorder_open. */
 typedef struct Recorder
