@@ -109,6 +109,7 @@ OBJS = \
 	src/session/watched.o \
 	src/watcher/environment.o \
 	src/watcher/guard.o \
+	src/watcher/guard_log.o \
 	src/watcher/guarding.o \
 	src/watcher/processes.o \
 	src/watcher/recorded_sample.o \

@@ -14,7 +14,7 @@
  *	5	on: the action.  A request for a trim, or a signal to a session after
  *		who it is and what it does were compared once more, with a verdict by
  *		which it tells its client why
- *	6	what of this is news: the log and the event ring
+ *	6	what of this is news: the log and the event ring, in guard_log.c
  *
  * Who can have a ceiling says so itself, in ceiling.c.  Who may be cancelled or
  * terminated is a client's session or an autovacuum worker that does not
@@ -27,17 +27,12 @@
  * A session that was in a commit or a clean-up when its turn came gets it in
  * the next tick.
  *
- * The log gets at most LINES_A_MINUTE lines about pressure and about what was
- * not done because the guard is at log.  That a statement was cancelled, or a
- * session terminated, is always written.
- *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include <signal.h>
 
-#include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "storage/proc.h"
 #include "storage/procarray.h"
@@ -49,11 +44,10 @@
 #include "reading/server_process.h"
 #include "reading/shared_memory.h"
 #include "session/ceiling.h"
-#include "session/event_ring.h"
-#include "session/judge.h"
 #include "session/trim.h"
 #include "settings.h"
 #include "watcher/guard.h"
+#include "watcher/guard_log.h"
 #include "watcher/guarding.h"
 
 /* In calm, a ceiling moves when the room that it leaves changes by this part. */
@@ -74,9 +68,6 @@
 
 /* At the guard's log, growth beyond a ceiling by less is none that matters. */
 #define REFUSAL_BYTES		(1024 * 1024)
-
-#define LINES_A_MINUTE		6
-#define MINUTE				UINT64CONST(60000000)
 
 /* What is remembered of the process in a slot from one tick to the next. */
 typedef struct GuardedProcess
@@ -103,14 +94,6 @@ typedef struct Guarding
 	uint64		untouched_at;	/* when that was looked at, 0: never */
 	int64		sessions_bytes; /* that server_limit is compared with */
 	TimestampTz last_action_at; /* 0: never */
-
-	/* What was told. */
-	uint64		minute_began;
-	int			lines;			/* in that minute */
-	bool		pressure_told;
-	uint64		pressure_began;
-	bool		action_told;	/* of the guard at log, in this pressure */
-	bool		failure_told;
 } Guarding;
 
 static Guarding guarding;
@@ -336,226 +319,6 @@ remember(void)
 }
 
 /* ----------------------------------------------------------------------------
- * Telling
- * ----------------------------------------------------------------------------
- */
-
-/* Whether the log gets another line in this minute. */
-static bool
-may_tell(uint64 now)
-{
-	if (guarding.minute_began == 0 || now - guarding.minute_began >= MINUTE)
-	{
-		guarding.minute_began = now;
-		guarding.lines = 0;
-	}
-	return ++guarding.lines <= LINES_A_MINUTE;
-}
-
-/*
- * "the server has 180 MB left of 4 GB", or what server_limit says of it, into
- * text; where it begins a sentence, with a capital letter.
- */
-#define STANDING_BYTES	160
-
-static const char *
-standing(bool begins, char *text)
-{
-	const CeilingServer *server = &guarding.published;
-	char		one[PRETTY_BYTES];
-	char		other[PRETTY_BYTES];
-
-	if (ceiling_is_by_server_limit(server))
-		snprintf(text, STANDING_BYTES,
-				 "%sessions hold %s, pg_session_memory.server_limit is %s",
-				 begins ? "S" : "s",
-				 pretty_bytes(server->sessions_bytes, one),
-				 pretty_bytes(server->server_limit_bytes, other));
-	else
-		snprintf(text, STANDING_BYTES, "%she server has %s left of %s",
-				 begins ? "T" : "t",
-				 pretty_bytes(server->available_bytes, one),
-				 pretty_bytes(server->total_bytes, other));
-	return text;
-}
-
-/* What is passed when memory is short. */
-static int64
-border_bytes(void)
-{
-	return ceiling_is_by_server_limit(&guarding.published) ?
-		guarding.published.server_limit_bytes :
-		guarding.published.reserve_bytes;
-}
-
-/* The three largest processes as words. */
-static char *
-largest_words(void)
-{
-	static RecordedSession session;
-	int			largest[RECORDED_SESSIONS];
-	int			count = processes_find_largest(largest);
-	StringInfoData words;
-
-	initStringInfo(&words);
-	for (int i = 0; i < Min(count, 3); i++)
-	{
-		processes_copy(largest[i], &session);
-		processes_describe(&session, &words);
-	}
-	return words.data;
-}
-
-/* An event about the largest process. */
-static void
-add_event_of_largest(EventKind kind, int64 threshold_bytes)
-{
-	static RecordedSession session;
-	int			largest[RECORDED_SESSIONS];
-
-	if (processes_find_largest(largest) == 0)
-		return;
-	processes_copy(largest[0], &session);
-	processes_add_event(kind, &session, threshold_bytes);
-}
-
-static void
-tell_pressure(uint64 now)
-{
-	char		words[STANDING_BYTES];
-	char		reserve[96] = "";
-	char		bytes[PRETTY_BYTES];
-
-	guarding.pressure_began = now;
-	guarding.action_told = false;
-	guarding.pressure_told = may_tell(now);
-	if (!guarding.pressure_told)
-		return;
-	add_event_of_largest(EVENT_PRESSURE, border_bytes());
-	if (!ceiling_is_by_server_limit(&guarding.published))
-		snprintf(reserve, sizeof(reserve),
-				 ", pg_session_memory.guard_reserve is %s",
-				 pretty_bytes(guarding.published.reserve_bytes, bytes));
-	ereport(LOG,
-			(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-			 errmsg("memory of the server is short: %s%s",
-					standing(false, words), reserve),
-			 errdetail("Largest processes: %s.", largest_words()),
-			 setting_guard == GUARD_ON ? 0 :
-			 errhint("pg_session_memory.guard is \"log\": nothing is done about it.")));
-}
-
-static void
-tell_relieved(uint64 now)
-{
-	char		words[STANDING_BYTES];
-
-	if (!guarding.pressure_told)
-		return;
-	guarding.pressure_told = false;
-	add_event_of_largest(EVENT_RELIEVED, border_bytes());
-	ereport(LOG,
-			(errmsg("memory of the server is not short any more: %s",
-					standing(false, words)),
-			 errdetail("It was short for %.1f s.",
-					   (double) (now - guarding.pressure_began) / 1000000)));
-}
-
-/* The kernel does not let us: once, since it will not change its mind. */
-static void
-tell_failure(int pid)
-{
-	if (guarding.failure_told)
-		return;
-	guarding.failure_told = true;
-	ereport(LOG,
-			(errmsg("pg_session_memory.guard cannot set the limit of PID %d",
-					pid),
-			 errdetail("The operating system has refused prlimit(2) on another process of the same user."),
-			 errhint("Until that is allowed the guard can only cancel and terminate.")));
-}
-
-/*
- * What was done to a process, or would have been: the log and, if it was done,
- * an event.
- */
-static void
-tell_action(GuardActionKind kind, const RecordedSession *session, bool done)
-{
-	char		words[STANDING_BYTES];
-	StringInfoData who;
-
-	initStringInfo(&who);
-	processes_describe(session, &who);
-	if (done)
-		processes_add_event(kind == GUARD_CANCEL ? EVENT_CANCELLED :
-							EVENT_TERMINATED, session, border_bytes());
-	if (kind == GUARD_CANCEL && done)
-		ereport(LOG,
-				(errmsg("pg_session_memory.guard cancels the statement of PID %d",
-						session->pid),
-				 errdetail("%s. %s.", standing(true, words), who.data)));
-	else if (kind == GUARD_CANCEL)
-		ereport(LOG,
-				(errmsg("pg_session_memory.guard would have cancelled the statement of PID %d",
-						session->pid),
-				 errdetail("%s. %s.", standing(true, words), who.data),
-				 errhint("Set pg_session_memory.guard to \"on\" to have it done.")));
-	else if (done)
-		ereport(LOG,
-				(errmsg("pg_session_memory.guard terminates the session of PID %d",
-						session->pid),
-				 errdetail("%s. %s.", standing(true, words), who.data)));
-	else
-		ereport(LOG,
-				(errmsg("pg_session_memory.guard would have terminated the session of PID %d",
-						session->pid),
-				 errdetail("%s. %s.", standing(true, words), who.data),
-				 errhint("Set pg_session_memory.guard to \"on\" to have it done.")));
-	pfree(who.data);
-}
-
-/*
- * Compares what processes have with the ceilings of the tick before, which
- * were not set: who has more would have been refused it.
- */
-static void
-tell_refusals(uint64 now)
-{
-	static RecordedSession session;
-
-	for (int i = 0; i < guarding.count; i++)
-	{
-		GuardProcess *process = &guarding.processes[i];
-		int			slot = guarding.slots[i];
-		GuardedProcess *guarded = &guarding.guarded[slot];
-		int64		decided = guarded->decided_bytes;
-		char		words[STANDING_BYTES];
-		char		ceiling[PRETTY_BYTES];
-		StringInfoData who;
-
-		guarded->decided_bytes = process->limited ?
-			process->ceiling_bytes : -1;
-		if (decided < 0 || process->weight <= 0 ||
-			process->data_bytes <= decided + REFUSAL_BYTES ||
-			process->statement == guarded->told_statement)
-			continue;
-		guarded->told_statement = process->statement;
-		if (!may_tell(now))
-			continue;
-		processes_copy(slot, &session);
-		initStringInfo(&who);
-		processes_describe(&session, &who);
-		ereport(LOG,
-				(errmsg("pg_session_memory.guard would have refused memory to PID %d beyond %s",
-						session.pid, pretty_bytes(decided, ceiling)),
-				 errdetail("%s. %s.", standing(true, words), who.data),
-				 errhint("Set pg_session_memory.guard to \"on\" to have it done.")));
-		pfree(who.data);
-	}
-}
-
-/* ----------------------------------------------------------------------------
  * Doing
  * ----------------------------------------------------------------------------
  */
@@ -592,7 +355,7 @@ set_ceilings(void)
 		/* One that has just ended is no failure. */
 		if (!ceiling_set(slot, guarded->pid, guarded->backend_start,
 						 process->ceiling_bytes) && errno != ESRCH)
-			tell_failure(guarded->pid);
+			guard_log_failure(guarded->pid);
 	}
 }
 
@@ -635,7 +398,32 @@ act(const GuardAction *action)
 	if (!send_signal(guarded->pid, cancels ? SIGINT : SIGTERM))
 		return;
 	guarding.last_action_at = GetCurrentTimestamp();
-	tell_action(action->kind, &session, true);
+	guard_log_action(&guarding.published, action->kind, &session);
+}
+
+/*
+ * The guard at log: compares what processes have with the ceilings of the tick
+ * before, which were not set.  Who has more would have been refused it.
+ */
+static void
+find_refusals(uint64 now)
+{
+	for (int i = 0; i < guarding.count; i++)
+	{
+		GuardProcess *process = &guarding.processes[i];
+		int			slot = guarding.slots[i];
+		GuardedProcess *guarded = &guarding.guarded[slot];
+		int64		decided = guarded->decided_bytes;
+
+		guarded->decided_bytes = process->limited ?
+			process->ceiling_bytes : -1;
+		if (decided < 0 || process->weight <= 0 ||
+			process->data_bytes <= decided + REFUSAL_BYTES ||
+			process->statement == guarded->told_statement)
+			continue;
+		guarded->told_statement = process->statement;
+		guard_log_would_refuse(&guarding.published, slot, decided, now);
+	}
 }
 
 /*
@@ -683,7 +471,7 @@ guarding_stop(void)
 		return;
 	guarding.mode = GUARD_OFF;
 	memset(&guarding.guard, 0, sizeof(Guard));
-	guarding.pressure_told = false;
+	guard_log_forget();
 	memset(&server, 0, sizeof(server));
 	server.last_action_at = guarding.last_action_at;
 	ceiling_publish_server(&server);
@@ -706,7 +494,6 @@ guarding_tick(const ServerMemory *memory, uint64 now, ProcessSums *sums)
 	{
 		guarding_stop();
 		guarding.mode = setting_guard;
-		guarding.minute_began = 0;
 		before = guarding.guard.state;
 	}
 
@@ -725,21 +512,15 @@ guarding_tick(const ServerMemory *memory, uint64 now, ProcessSums *sums)
 	}
 
 	if (guarding.guard.state == GUARD_UNDER && before != GUARD_UNDER)
-		tell_pressure(now);
+		guard_log_pressure(&guarding.published, now);
 	else if (guarding.guard.state != GUARD_UNDER && before == GUARD_UNDER)
-		tell_relieved(now);
+		guard_log_relieved(&guarding.published, now);
 	if (setting_guard == GUARD_LOG)
 	{
-		tell_refusals(now);
-		if ((action.kind == GUARD_CANCEL || action.kind == GUARD_TERMINATE) &&
-			!guarding.action_told)
-		{
-			static RecordedSession session;
-
-			guarding.action_told = true;
-			processes_copy(guarding.slots[action.process], &session);
-			tell_action(action.kind, &session, false);
-		}
+		find_refusals(now);
+		if (action.kind == GUARD_CANCEL || action.kind == GUARD_TERMINATE)
+			guard_log_would_act(&guarding.published, action.kind,
+								guarding.slots[action.process]);
 	}
 	return wait;
 }
