@@ -181,9 +181,12 @@ both()
 	check "test/check.sh $what leaves nothing behind" same_state
 }
 
+# A command, since interrupted() needs one
+readonly AS_USER="setpriv --reuid=dba --regid=dba --init-groups --reset-env --"
+
 as_user()
 {
-	setpriv --reuid=dba --regid=dba --init-groups --reset-env -- "$@"
+	$AS_USER "$@"
 }
 
 add_user()
@@ -385,6 +388,7 @@ cut_off()
 {
 	local what="$1 at ${2#stage_}: ${*:3}"
 
+	what=${what/"$AS_USER"/as a user:}
 	remember_state
 	check "$what: ends" interrupted "$@"
 	check "$what: leaves nothing behind" same_state
@@ -419,15 +423,16 @@ work()
 		"postgresql-$(apt-get -q update >/dev/null && major_here)" \
 		"postgresql-server-dev-$(major_here)"
 	add_user
-	for as in env as_user; do
+	for as in env "$AS_USER"; do
+		# shellcheck disable=SC2086
 		for signal in INT TERM HUP; do
-			cut_off "$signal" stage_build "$as" test/demo.sh
-			cut_off "$signal" stage_server "$as" test/demo.sh
-			cut_off "$signal" stage_pool "$as" test/demo.sh
-			cut_off "$signal" stage_build "$as" test/check.sh build
-			cut_off "$signal" stage_regress "$as" test/check.sh regress
-			cut_off "$signal" stage_tap "$as" test/check.sh tap
-			cut_off "$signal" stage_stress "$as" test/check.sh stress
+			cut_off "$signal" stage_build $as test/demo.sh
+			cut_off "$signal" stage_server $as test/demo.sh
+			cut_off "$signal" stage_pool $as test/demo.sh
+			cut_off "$signal" stage_build $as test/check.sh build
+			cut_off "$signal" stage_regress $as test/check.sh regress
+			cut_off "$signal" stage_tap $as test/check.sh tap
+			cut_off "$signal" stage_stress $as test/check.sh stress
 		done
 	done
 }
