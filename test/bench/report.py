@@ -318,7 +318,8 @@ def truth(report):
     rows = results["rows"]
     report.heading("What is said of a statement, beside a witness")
     report.say("Another process reads the session's anonymous memory every "
-               "2 ms (*witness*, MB). *Took* is what the extension says,",
+               "2 ms (*witness*, MB, of three rounds that in which it saw "
+               "most). *Took* is what the extension says,",
                "the larger of planner and executor, and peak, in per cent of "
                "that.", "")
     percent = [100 * row["took"] / row["witness"] for row in rows]

@@ -158,7 +158,7 @@ measured()
 
 bench_truth()
 {
-	ROUNDS=1 measured "$results/truth.json" \
+	ROUNDS=3 measured "$results/truth.json" \
 		"$PRIVATE_SOURCE/test/bench/statements.sh"
 }
 

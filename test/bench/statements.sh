@@ -9,11 +9,11 @@
 # is another process that reads the session's anonymous memory every 2 ms.
 # statements.py says what is measured, and prints a table.
 #
-# Environment: ROUNDS (3), of whose ratios the medians count; RESULTS, a file
-# for them as JSON.  Status 1 if one
-# of the goals is missed: that what a statement took, the larger of plan + exec
-# and peak, is 80 to 140 % of what the witness saw for 95 % of the kinds, and
-# the peak 95 to 105 %, or less than half a MB off, wherever there is one.
+# Environment: ROUNDS (3), of which of each kind that one counts in which the
+# witness has seen most; RESULTS, a file for them as JSON.  Status 1 if one of
+# the goals is missed: that what a statement took, the larger of plan + exec and
+# peak, is 80 to 140 % of what the witness saw for 95 % of the kinds, and the
+# peak 95 to 105 %, or less than half a MB off, wherever there is one.
 
 set -euo pipefail
 
