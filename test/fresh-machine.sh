@@ -91,8 +91,10 @@ state()
 {
 	local process name
 
-	# Some of these need not exist, and what is found may go meanwhile.
+	# Some of these need not exist, and what is found may go meanwhile.  Some
+	# directories are systemd-tmpfiles', which packages may bring with them.
 	find /tmp /var/tmp /dev/shm /home /root /project \
+		! -path '/tmp/.*-unix' ! -path /root/.ssh \
 		\( -type d -printf '%p\n' -o -printf '%p %M %u %s %T@\n' \) \
 		2>/dev/null || true
 	find /etc/postgresql-common/createcluster.d /usr/sbin/policy-rc.d \
