@@ -95,6 +95,7 @@ OBJS = \
 	src/session/judge.o \
 	src/session/limit_error.o \
 	src/session/limit_languages.o \
+	src/session/limit_setting.o \
 	src/session/measure.o \
 	src/session/process_limit.o \
 	src/session/remedy.o \

@@ -25,6 +25,7 @@
 #include "session/ceiling.h"
 #include "session/event_ring.h"
 #include "session/hooks.h"
+#include "session/limit_setting.h"
 #include "session/process_limit.h"
 #include "session/slot.h"
 #include "session/statement_table.h"
@@ -157,7 +158,7 @@ start_shared_memory(void)
 	ceiling_shmem_startup();
 	LWLockRelease(AddinShmemInitLock);
 
-	process_limit_warn_jit();
+	limit_setting_warn_jit();
 }
 
 void
@@ -224,7 +225,7 @@ define_settings(void)
 							&setting_process_limit,
 							-1, -1, INT_MAX,
 							PGC_SUSET, GUC_UNIT_KB,
-							process_limit_check, process_limit_assign, NULL);
+							limit_setting_check, process_limit_assign, NULL);
 
 	DefineCustomEnumVariable("pg_session_memory.log_level",
 							 "Sets the message level of threshold crossings.",

@@ -9,7 +9,6 @@
 #define PGSM_PROCESS_LIMIT_H
 
 #include "access/xact.h"
-#include "utils/guc.h"
 
 #include "session/ceiling.h"
 
@@ -20,18 +19,9 @@ extern bool process_limit_guarded;
 extern void process_limit_init(void);
 
 /*
- * Warns in the log where the server's own settings meet JIT compilation,
- * which ends sessions that get no memory.  In the postmaster, at its start.
+ * The hook of process_limit, which moves the limit of a process that has begun
+ * to have one; no error.
  */
-extern void process_limit_warn_jit(void);
-
-/*
- * process_limit's hooks.  The first tells who sets it, by WARNING and NOTICE,
- * what will not be as expected; any value is good.  The second moves the
- * limit of a process that has begun to have one; no error.
- */
-extern bool process_limit_check(int *kilobytes, void **extra,
-								GucSource source);
 extern void process_limit_assign(int kilobytes, void *extra);
 
 /* The same for guard and guard_weight. */
