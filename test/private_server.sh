@@ -435,10 +435,12 @@ private_cleanup()
 }
 
 # Ends the processes whose program or current directory lies in the work
-# directory: they can only be ours.  A postmaster gets SIGQUIT, its signal for
-# an immediate shutdown, everything else SIGTERM, and time to follow it, since
-# after SIGKILL shared memory would stay.  Asked as the user whose processes
-# they are: not every root may look at others.
+# directory: they can only be ours.  A postmaster gets SIGINT, its signal for a
+# fast shutdown, ends its children by itself, and gets SIGQUIT after 3 s: a
+# process that ends at once may just have made dynamic shared memory that nobody
+# knows of yet.  Everything else gets SIGTERM, and all get time, since after
+# SIGKILL shared memory would stay.  Asked as the user whose processes they are:
+# not every root may look at others.
 private_end_processes()
 {
 	(
@@ -456,18 +458,28 @@ private_end_processes()
 				return (<$file> // "") =~ /^$pid$/;
 			}
 
-			foreach my $round (0 .. 100)
+			sub parent
+			{
+				my ($pid) = @_;
+				open(my $file, "<", "/proc/$pid/stat") or return 0;
+				return (<$file> // "") =~ /^.*\) \S (\d+)/ ? $1 : 0;
+			}
+
+			foreach my $round (0 .. 130)
 			{
 				my $found = 0;
+				my $fast = $round < 30;
 				foreach my $process (glob "/proc/[0-9]*")
 				{
 					my $exe = readlink("$process/exe") // next;
 					my $cwd = readlink("$process/cwd") // "";
 					next unless grep { index("$_/", "$directory/") == 0 } $exe, $cwd;
 					my ($pid) = $process =~ /(\d+)$/;
-					kill($round >= 80 ? "KILL"
-						: is_postmaster($pid, $cwd) ? "QUIT" : "TERM", $pid);
 					$found++;
+					next if $fast && is_postmaster(parent($pid), $cwd);
+					kill($round >= 110 ? "KILL"
+						: !is_postmaster($pid, $cwd) ? "TERM"
+						: $fast ? "INT" : "QUIT", $pid);
 				}
 				last unless $found;
 				select(undef, undef, undef, 0.1);
