@@ -54,7 +54,9 @@ write_targets()
 		CREATE ROLE blind LOGIN;
 		ALTER ROLE seeing SET statement_timeout = '2s';
 		ALTER ROLE blind SET statement_timeout = '2s';
-		GRANT EXECUTE ON FUNCTION pg_session_memory_reset_events() TO seeing;
+		GRANT EXECUTE ON FUNCTION pg_session_memory_reset_events(),
+			pg_session_memory_reset_statements(),
+			pg_session_memory_reset_history() TO seeing;
 		CREATE TABLE numbers AS SELECT g AS a, g::bigint AS b, g::text AS c
 			FROM generate_series(1, 10) AS g;
 		CREATE TABLE snapshots AS
@@ -104,7 +106,17 @@ write_targets()
 		CREATE VIEW checks AS SELECT pg_session_memory_check() AS fine;
 		CREATE VIEW recycles AS SELECT pg_session_memory_recycle() AS fine;
 		CREATE VIEW resets AS
-			SELECT pg_session_memory_reset_events() IS NULL AS reset;
+			SELECT pg_session_memory_reset_events() IS NULL AS events,
+				pg_session_memory_reset_statements() IS NULL AS statements,
+				pg_session_memory_reset_history() IS NULL AS history;
+		CREATE VIEW lasts AS
+			SELECT c.* FROM pg_session_memory_last_statement() c;
+		CREATE VIEW environment AS
+			SELECT c.* FROM pg_session_memory_environment() c;
+		CREATE VIEW lines AS SELECT line
+			FROM pg_session_memory_report('1 h', 3) AS line;
+		CREATE VIEW texts AS
+			SELECT pg_session_memory_report_text(n.c, n.a) AS text FROM numbers n;
 		GRANT SELECT ON ALL TABLES IN SCHEMA public TO PUBLIC;
 	END
 }
@@ -195,7 +207,8 @@ main()
 		WHERE p.proname LIKE 'pg\_session\_memory%' AND p.prokind = 'f'
 			AND p.prorettype <> 'internal'::regtype
 			AND coalesce(f.calls, 0) < 1 AND p.proname NOT IN
-				('pg_session_memory', 'pg_session_memory_diff')")
+				('pg_session_memory', 'pg_session_memory_diff',
+					'pg_session_memory_report_cell')")
 	ok "each function was called" "not $wrong" test -z "$wrong"
 
 	completed=yes
