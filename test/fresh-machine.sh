@@ -24,9 +24,9 @@
 #					installed
 #	newcomer_client	the same with the client, newcomer_running with a server at work
 #
-# In each but a newcomer's, test/demo.sh and test/check.sh (build and regress, and in `nothing`
-# the client that is written in Java) must come to their end, or end as the
-# signal says, and leave no file, no process and no shared memory.
+# In each but a newcomer's, test/demo.sh and test/check.sh (build and regress,
+# and in `nothing` the client that is written in Java) must come to their end, or
+# end as the signal says, and leave no file, no process and no shared memory.
 #
 # Needs root, debootstrap, namespaces, overlayfs, and the network.  A situation
 # takes one to five minutes.  PGSM_CHROOT_DIR and PGSM_DEBIAN_MIRROR are those

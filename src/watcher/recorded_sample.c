@@ -36,7 +36,7 @@ record_header_is_good(const RecordHeader *header)
 {
 	return header->magic == RECORD_MAGIC &&
 		header->version == RECORD_VERSION &&
-		header->length >= sizeof(RecordHeader) + sizeof(RecordFixed) &&
+		header->length >= sizeof(RecordHeader) + SAMPLE_FIGURES_BYTES &&
 		header->length <= MAX_RECORD_BYTES && header->sequence != 0;
 }
 
@@ -125,44 +125,16 @@ Size
 record_encode(RecordedSample *sample, char *record)
 {
 	RecordHeader header = {RECORD_MAGIC, 0, 0, RECORD_VERSION, sample->sequence};
-	RecordFixed fixed;
 	Cursor		cursor = {record, record + MAX_RECORD_BYTES, false};
 
-	memset(&fixed, 0, sizeof(fixed));
-	fixed.run = sample->run;
-	fixed.at = sample->at;
-	fixed.reason = sample->reason;
-	fixed.sessions = sample->sessions;
-	fixed.active = sample->active;
-	fixed.count = sample->count;
-	fixed.available_bytes = sample->available_bytes;
-	fixed.total_bytes = sample->total_bytes;
-	fixed.swap_bytes = sample->swap_bytes;
-	fixed.oom_kills = sample->oom_kills;
-	fixed.anon_bytes = sample->anon_bytes;
-	memcpy(fixed.category_bytes, sample->category_bytes,
-		   sizeof(fixed.category_bytes));
 	put_bytes(&cursor, &header, sizeof(header));
-	put_bytes(&cursor, &fixed, sizeof(fixed));
-
+	put_bytes(&cursor, (char *) sample + offsetof(RecordedSample, run),
+			  SAMPLE_FIGURES_BYTES);
 	for (int i = 0; i < sample->count; i++)
 	{
 		RecordedSession *session = &sample->largest[i];
-		SessionFixed numbers;
 
-		memset(&numbers, 0, sizeof(numbers));
-		numbers.pid = session->pid;
-		numbers.leader_pid = session->leader_pid;
-		numbers.backend_start = session->backend_start;
-		numbers.userid = session->userid;
-		numbers.databaseid = session->databaseid;
-		numbers.query_id = session->query_id;
-		numbers.anon_bytes = session->anon_bytes;
-		numbers.context_bytes = session->context_bytes;
-		memcpy(numbers.category_bytes, session->category_bytes,
-			   sizeof(numbers.category_bytes));
-		numbers.largest_context_bytes = session->largest_context_bytes;
-		put_bytes(&cursor, &numbers, sizeof(numbers));
+		put_bytes(&cursor, session, SESSION_FIGURES_BYTES);
 		for (int j = 0; j < SESSION_STRINGS; j++)
 		{
 			Size		size;
@@ -184,50 +156,25 @@ bool
 record_decode(const char *record, Size length, RecordedSample *sample)
 {
 	RecordHeader header;
-	RecordFixed fixed;
-	Cursor		cursor = {unconstify(char *, record), unconstify(char *, record) + length,
-	false};
+	char	   *begin = unconstify(char *, record);
+	Cursor		cursor = {begin, begin + length, false};
 
 	get_bytes(&cursor, &header, sizeof(header));
-	if (cursor.broken || header.magic != RECORD_MAGIC ||
-		header.version != RECORD_VERSION || header.length != length ||
+	if (cursor.broken || !record_header_is_good(&header) ||
+		header.length != length ||
 		header.crc != record_checksum(record, length))
 		return false;
-	get_bytes(&cursor, &fixed, sizeof(fixed));
-	if (cursor.broken || fixed.count < 0 || fixed.count > RECORDED_SESSIONS)
-		return false;
 	sample->sequence = header.sequence;
-	sample->run = fixed.run;
-	sample->at = fixed.at;
-	sample->reason = fixed.reason;
-	sample->sessions = fixed.sessions;
-	sample->active = fixed.active;
-	sample->count = fixed.count;
-	sample->available_bytes = fixed.available_bytes;
-	sample->total_bytes = fixed.total_bytes;
-	sample->swap_bytes = fixed.swap_bytes;
-	sample->oom_kills = fixed.oom_kills;
-	sample->anon_bytes = fixed.anon_bytes;
-	memcpy(sample->category_bytes, fixed.category_bytes,
-		   sizeof(sample->category_bytes));
-
+	get_bytes(&cursor, (char *) sample + offsetof(RecordedSample, run),
+			  SAMPLE_FIGURES_BYTES);
+	if (cursor.broken || sample->count < 0 ||
+		sample->count > RECORDED_SESSIONS)
+		return false;
 	for (int i = 0; i < sample->count; i++)
 	{
 		RecordedSession *session = &sample->largest[i];
-		SessionFixed numbers;
 
-		get_bytes(&cursor, &numbers, sizeof(numbers));
-		session->pid = numbers.pid;
-		session->leader_pid = numbers.leader_pid;
-		session->backend_start = numbers.backend_start;
-		session->userid = numbers.userid;
-		session->databaseid = numbers.databaseid;
-		session->query_id = numbers.query_id;
-		session->anon_bytes = numbers.anon_bytes;
-		session->context_bytes = numbers.context_bytes;
-		memcpy(session->category_bytes, numbers.category_bytes,
-			   sizeof(session->category_bytes));
-		session->largest_context_bytes = numbers.largest_context_bytes;
+		get_bytes(&cursor, session, SESSION_FIGURES_BYTES);
 		for (int j = 0; j < SESSION_STRINGS; j++)
 		{
 			Size		size;

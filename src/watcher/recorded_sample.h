@@ -29,7 +29,7 @@ typedef enum SampleReason
 
 #define SAMPLE_REASON_COUNT		(SAMPLE_PRESSURE + 1)
 
-/* One of the largest processes.  Bytes; -1 where not known. */
+/* One of the largest processes.  Bytes; -1 where not known.  Figures first. */
 typedef struct RecordedSession
 {
 	int32		pid;
@@ -70,7 +70,7 @@ typedef struct RecordedSample
 	RecordedSession largest[RECORDED_SESSIONS]; /* largest first */
 } RecordedSample;
 
-/* Changes with everything that a record is made of. */
+/* Changes with everything that is in the file. */
 #define RECORD_VERSION		1
 
 /* What a record begins with. */
@@ -83,47 +83,23 @@ typedef struct RecordHeader
 	uint64		sequence;
 } RecordHeader;
 
-/* A sample without its sessions. */
-typedef struct RecordFixed
-{
-	int64		run;
-	TimestampTz at;
-	int32		reason;
-	int32		sessions;
-	int32		active;
-	int32		count;
-	int64		available_bytes;
-	int64		total_bytes;
-	int64		swap_bytes;
-	int64		oom_kills;
-	int64		anon_bytes;
-	int64		category_bytes[CONTEXT_CATEGORY_COUNT];
-} RecordFixed;
-
-/* A session without its strings, which follow: a length each, and bytes. */
-typedef struct SessionFixed
-{
-	int32		pid;
-	int32		leader_pid;
-	TimestampTz backend_start;
-	Oid			userid;
-	Oid			databaseid;
-	int64		query_id;
-	int64		anon_bytes;
-	int64		context_bytes;
-	int64		category_bytes[CONTEXT_CATEGORY_COUNT];
-	int64		largest_context_bytes;
-} SessionFixed;
+/*
+ * What a record has of a sample as it is in memory: all figures, one after the
+ * other.  Of a session too, and its strings follow: a length each, and bytes.
+ */
+#define SAMPLE_FIGURES_BYTES	\
+	(offsetof(RecordedSample, largest) - offsetof(RecordedSample, run))
+#define SESSION_FIGURES_BYTES	offsetof(RecordedSession, backend_type)
 
 /* The longest record. */
 #define MAX_RECORD_BYTES	\
-	(sizeof(RecordHeader) + sizeof(RecordFixed) + RECORDED_SESSIONS * \
-	 (sizeof(SessionFixed) + 6 * (sizeof(uint16) + RECORDED_NAME_BYTES) + \
+	(sizeof(RecordHeader) + SAMPLE_FIGURES_BYTES + RECORDED_SESSIONS * \
+	 (SESSION_FIGURES_BYTES + 6 * (sizeof(uint16) + RECORDED_NAME_BYTES) + \
 	  sizeof(uint16) + RECORDED_QUERY_BYTES))
 
 /* What a record's layout depends on: differs where another build's would. */
 #define RECORD_LAYOUT		\
-	((uint32) (sizeof(RecordFixed) * 65536 + sizeof(SessionFixed)))
+	((uint32) (SAMPLE_FIGURES_BYTES * 65536 + SESSION_FIGURES_BYTES))
 
 /*
  * The checksum of length bytes, without a magic number and this checksum at
@@ -139,7 +115,10 @@ extern bool record_header_is_good(const RecordHeader *header);
 /* Puts the sample into record, of MAX_RECORD_BYTES; returns its length. */
 extern Size record_encode(RecordedSample *sample, char *record);
 
-/* The sample in length bytes of record; false if it is none. */
+/*
+ * The sample in length bytes of record.  Returns false if it is none; there may
+ * be something in *sample then.
+ */
 extern bool record_decode(const char *record, Size length,
 						  RecordedSample *sample);
 

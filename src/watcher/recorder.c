@@ -48,9 +48,6 @@
 #define FILE_MAGIC			0x4d475350	/* "PSGM" */
 #define RUN_MAGIC			0x52475350
 
-/* Changes with everything that is written below. */
-#define FILE_VERSION		1
-
 typedef struct FileHeader
 {
 	uint32		magic;
@@ -155,7 +152,7 @@ read_file_header(int file, FileHeader *header)
 {
 	return read_some(file, (char *) header, sizeof(FileHeader), 0) ==
 		sizeof(FileHeader) &&
-		header->magic == FILE_MAGIC && header->version == FILE_VERSION &&
+		header->magic == FILE_MAGIC && header->version == RECORD_VERSION &&
 		header->layout == RECORD_LAYOUT &&
 		header->crc == record_checksum((char *) header, sizeof(FileHeader));
 }
@@ -291,7 +288,7 @@ recorder_close(Recorder *recorder)
 static int
 make_file(const char *path, int64 size)
 {
-	FileHeader	header = {FILE_MAGIC, 0, FILE_VERSION, RECORD_LAYOUT, size};
+	FileHeader	header = {FILE_MAGIC, 0, RECORD_VERSION, RECORD_LAYOUT, size};
 	int			file = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC,
 							S_IRUSR | S_IWUSR);
 
