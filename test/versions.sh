@@ -38,6 +38,7 @@ export PGSM_VERSIONS_ONLY_BUILD
 
 default_majors=(15 17 18 19)
 running=						# tests, whose results are not said yet
+preparing=						# the process that makes chroots
 
 source "$(dirname "${BASH_SOURCE[0]}")/debian_chroot.sh"
 
@@ -193,6 +194,8 @@ cleanup()
 	local status=$?
 
 	trap - EXIT
+	# Its namespaces die with it.
+	[[ -z $preparing ]] || kill "$preparing" 2>/dev/null || true
 	end_child
 	if [[ -n $running ]]; then
 		summary+=("PostgreSQL $running: ended early with status $status")
@@ -223,7 +226,8 @@ healthy()
 reason=
 
 # Leaves a shared lock on the chroot, so that nobody rebuilds it under us.
-# Once for each version: a second call would wait for the lock of the first.
+# Once for each version and process: a second call would wait for the lock of
+# the first.
 # Where this machine cannot have such a chroot, sets reason and fails.
 need_chroot()
 {
@@ -378,31 +382,56 @@ say_results()
 	result_line "$total_passed" "$total_failed" "$total_skipped"
 }
 
+# Makes the chroots of these versions; where one cannot be had, says why in a
+# file $scratch/missing-MAJOR.
+prepare_chroots()
+{
+	local major
+
+	for major in "$@"; do
+		need_chroot "$major" || echo "$reason" >"$scratch/missing-$major"
+	done
+}
+
+# Waits for them.
+prepared()
+{
+	[[ -n $preparing ]] || return 0
+	wait "$preparing" || true
+	preparing=
+}
+
 main()
 {
 	local major
+	local chroots=()
 	local passed failed skipped
-	local -A missing=()
 
 	for major in "$@"; do
 		[[ $major =~ ^[1-9][0-9]$ ]] || die "\"$major\" is not a major version"
-		# all of them before the first test, which may take long
-		running=$major
-		available_here "$major" || need_chroot "$major" ||
-			missing[$major]=$reason
-		running=
+		available_here "$major" || chroots+=("$major")
 	done
 
 	export_tree
+	# Minutes each, which the tests on this machine need not wait for
+	prepare_chroots "${chroots[@]}" &
+	preparing=$!
+	# What was named is wanted: that is said before any test, which may take long.
+	[[ $named == no ]] || prepared
 	for major in "$@"; do
-		if [[ -n ${missing[$major]:-} ]]; then
-			# What was named is wanted; by itself this does what it can here.
-			[[ $named == no ]] || die "${missing[$major]}"
-			summary+=("skip PostgreSQL $major: ${missing[$major]}")
-			total_skipped=$((total_skipped + 1))
-			continue
-		fi
 		running=$major
+		if [[ " ${chroots[*]} " == *" $major "* ]]; then
+			prepared
+			if [[ -f $scratch/missing-$major ]] || ! need_chroot "$major"; then
+				[[ ! -f $scratch/missing-$major ]] ||
+					reason=$(<"$scratch/missing-$major")
+				running=
+				[[ $named == no ]] || die "$reason"
+				summary+=("skip PostgreSQL $major: $reason")
+				total_skipped=$((total_skipped + 1))
+				continue
+			fi
+		fi
 		run_version "$major"
 		running=
 		# Chromium and a virtual machine take minutes, and show the same with
