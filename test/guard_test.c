@@ -48,6 +48,7 @@
 typedef enum Growth
 {
 	IN_STEPS,					/* asks for a step, touches it, ... */
+	IN_BLOCKS,					/* the same as fast as can be, and then rests */
 	DOUBLING,					/* asks for as much as it has, ... */
 	AT_ONCE						/* asks for all, and touches it then */
 } Growth;
@@ -57,7 +58,8 @@ typedef struct Kind
 	const char *name;
 	Growth		growth;
 	int64		step;
-	int64		rate;			/* bytes touched in a second at most, 0: any */
+	int64		rate;			/* bytes touched in a second at most, 0: any;
+								 * or asked for, in blocks */
 	int			holds;			/* ms that it keeps what it has got */
 	int			pause;			/* ms until the next statement, -1: for good */
 	bool		may_fail;		/* by a ceiling or a cancel */
@@ -68,6 +70,7 @@ typedef struct Kind
 	int			workers;
 	bool		exempt;
 	bool		superuser;
+	bool		deaf;			/* to cancels, until it fails */
 } Kind;
 
 static const Kind kinds[] = {
@@ -79,6 +82,8 @@ static const Kind kinds[] = {
 	{"slow array", DOUBLING, MB, 60 * MB, 100, -1, true},
 	{"join", IN_STEPS, 8 * MB, 0, 500, -1, true},
 	{"join again", IN_STEPS, 8 * MB, 0, 100, 50, true},
+	{"blocks", IN_BLOCKS, 128 * MB, 250 * MB, 100, -1, true, OF_SESSION, 0,
+	false, false, true},
 	{"prepared", IN_STEPS, 132 * 1024, 100 * MB, 500, -1, true},
 	{"growing", IN_STEPS, MB, 20 * MB, 1000, -1, true},
 	{"build", AT_ONCE, 0, 0, 1000, -1, true},
@@ -111,7 +116,8 @@ typedef struct Session
 	const Kind *kind;
 	SessionState state;
 	int			until;			/* ms */
-	int64		peak;			/* what its statement wants */
+	int			began;			/* its statement, ms */
+	int64		peak;			/* what it wants */
 	int64		largest;		/* peak of its largest statement */
 	int64		base;			/* what it has without a statement */
 	int64		in_use;			/* what its statement has got */
@@ -247,6 +253,7 @@ begin_statement(Machine *m, Session *session)
 {
 	session->state = RUNNING;
 	session->statement++;
+	session->began = m->now;
 	session->in_use = session->touched = 0;
 	session->peak = session->kind->may_fail ? session->largest :
 		session->largest / 4 + random_below(session->largest * 3 / 4 + 1);
@@ -284,7 +291,7 @@ run_statement(Machine *m, Session *session, int64 budget)
 {
 	const Kind *kind = session->kind;
 
-	if (kind->rate > 0)
+	if (kind->rate > 0 && kind->growth != IN_BLOCKS)
 		budget = Min(budget, kind->rate / 1000);
 	while (budget > 0)
 	{
@@ -298,6 +305,9 @@ run_statement(Machine *m, Session *session, int64 budget)
 				set_present(m, session, session->touched);
 			continue;
 		}
+		if (kind->growth == IN_BLOCKS &&
+			session->in_use > (m->now - session->began) * (kind->rate / 1000))
+			return;
 		bytes = kind->growth == AT_ONCE ? session->peak :
 			kind->growth == DOUBLING ? Max(kind->step, session->in_use) :
 			kind->step;
@@ -334,6 +344,7 @@ step_session(Machine *m, Session *session, int64 budget)
 			set_present(m, session, session->in_use);
 	}
 	if (session->cancel_at != 0 && m->now >= session->cancel_at &&
+		!session->kind->deaf &&
 		(session->state == RUNNING || session->state == HOLDING))
 		fail(m, session, "cancelled");
 	session->cancel_at = session->cancel_at > m->now ? session->cancel_at : 0;
@@ -662,6 +673,10 @@ static const History histories[] = {
 	"20 ordinary 1w, 7 slow array 300% @500"},
 	{"a join", 0, 256, 6, QUIET, "20 ordinary 1w, 1 join 300%"},
 	{"thirty joins", 0, 256, 6, QUIET, "20 ordinary 1w, 30 join 300%"},
+	{"four ask for large blocks, again and again", 1, 4, 30, QUIET,
+	"20 ordinary 1w, 4 blocks 300%"},
+	{"sixteen ask for large blocks", 4, 16, 30, HURTS,
+	"20 ordinary 1w, 16 blocks 300%"},
 	{"prepared statements", 0, 4, 60, QUIET,
 	"20 ordinary 1w, 3 prepared 300%"},
 	{"thirty grow by 20 MB", 0, 0, 4, 0, "20 ordinary 1w, 30 growing 20M"},
@@ -1270,6 +1285,34 @@ check_by_hand(void)
 	begin_by_hand(3200, 5, 5, 5);
 	wait_for_action(20);
 	expect("may ask for MB", three[0].ceiling_bytes / MB, 2000, 2010);
+
+	/* But not when two have just taken much, one after the other. */
+	begin_by_hand(3200, 5, 5, 5);
+	wait_for_action(20);
+	three[0].data_bytes = three[0].anon_bytes = 505 * MB;
+	server.available_bytes -= 500 * MB;
+	wait_for_action(300);
+	three[1].data_bytes = three[1].anon_bytes = 505 * MB;
+	server.available_bytes -= 500 * MB;
+	wait_for_action(300);
+	expect("one of two may ask for MB",
+		   (three[2].ceiling_bytes - three[2].data_bytes) / MB, 800, 1050);
+
+	/* Nor when two have just connected, and have much already. */
+	begin_by_hand(3200, 5, 5, 5);
+	three[0].limited = three[1].limited = false;
+	wait_for_action(20);
+	memset(&three[0].memory, 0, sizeof(GuardMemory));
+	memset(&three[1].memory, 0, sizeof(GuardMemory));
+	three[0].data_bytes = three[0].anon_bytes = 505 * MB;
+	three[1].data_bytes = three[1].anon_bytes = 505 * MB;
+	server.available_bytes -= 1000 * MB;
+	wait_for_action(300);
+	expect("beside two new ones, MB",
+		   (three[2].ceiling_bytes - three[2].data_bytes) / MB, 800, 1050);
+
+	begin_by_hand(3200, 5, 5, 5);
+	wait_for_action(20);
 
 	/* What is promised is counted. */
 	three[1].data_bytes += 2000 * MB;

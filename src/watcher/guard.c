@@ -24,9 +24,11 @@
  * most of the room to one that asks for much; and a single giant may ask for
  * half of what is left, again and again, but no request gets it all.  (Equal
  * parts for all who grow, however little, would refuse a join beside them
- * while most memory is free.)  If several do so in the same tick, as many are
- * expected to for some seconds.  A tick ends before a process can have touched
- * its share, so one that just grows gets the next in time.
+ * while most memory is free.)  Processes that took much unexpectedly may all
+ * do so again in the same tick: so as many are expected to, for some seconds
+ * after the last time, or for a moment when they are gone.  A tick ends before
+ * a process can have touched its share, so one that just grows gets the next
+ * in time.
  *
  * The level is that up to which all active processes and a newcomer can have
  * memory out of a pool.  The pool is three quarters of the reserve when the
@@ -100,7 +102,8 @@
 
 /* Within these times, in microseconds, the past is forgotten. */
 #define FORGET_GROWTH	(0.3 * SECOND)
-#define FORGET_SURPRISE (10.0 * SECOND)
+#define FORGET_SURPRISE (20.0 * SECOND)
+#define FORGET_GONE		(2.0 * SECOND)
 #define FORGET_PROMISE	(8.0 * SECOND)
 #define FORGET_RATE		(0.1 * SECOND)
 
@@ -129,7 +132,8 @@ typedef struct Sums
 	int64		held;			/* anonymous and dynamic shared memory */
 	int64		promised;		/* asked for, and about to be touched */
 	int64		touched;		/* below ceilings, since the last tick */
-	int			surprises;		/* processes that grew much unexpectedly */
+	double		surprises;		/* processes that grew much unexpectedly, each
+								 * less after some time */
 	int			active;
 } Sums;
 
@@ -175,10 +179,10 @@ guard_default_reserve(int64 total_bytes)
 
 /*
  * Returns what a process is about to touch.  much is what it takes to be a
- * surprise.
+ * surprise.  passed: since the last tick, 0 at the first one.
  */
 static int64
-observe_process(GuardProcess *process, double much, uint64 passed,
+observe_process(GuardProcess *process, double much, uint64 now, uint64 passed,
 				Sums *sums)
 {
 	GuardMemory *memory = &process->memory;
@@ -194,7 +198,8 @@ observe_process(GuardProcess *process, double much, uint64 passed,
 		memset(memory, 0, sizeof(GuardMemory));
 		memory->known = true;
 		memory->first_bytes = Min(data, MOST_AT_FIRST);
-		memory->data_bytes = data;
+		/* One that has begun since the last tick may have grown much already. */
+		memory->data_bytes = passed > 0 ? memory->first_bytes : data;
 		memory->anon_bytes = anon;
 		memory->anchor_bytes = data;
 		memory->rest_bytes = Min(untouched, MOST_AT_REST);
@@ -205,7 +210,10 @@ observe_process(GuardProcess *process, double much, uint64 passed,
 	memory->anon_bytes = anon;
 
 	if (grown - memory->expected_bytes > much)
-		sums->surprises++;
+		memory->surprised_at = now;
+	if (memory->surprised_at != 0)
+		sums->surprises +=
+			Min(1.0, 2 * fade(now - memory->surprised_at, FORGET_SURPRISE));
 	memory->expected_bytes = Max(grown, (int64) (memory->expected_bytes *
 												 fade(passed, FORGET_GROWTH)));
 	if (process->own_limit_bytes >= 0)
@@ -245,7 +253,7 @@ observe(Guard *guard, const GuardServer *server, GuardProcess *processes,
 	for (int i = 0; i < count; i++)
 	{
 		GuardProcess *process = &processes[i];
-		int64		promised = observe_process(process, much, passed, sums);
+		int64		promised = observe_process(process, much, now, passed, sums);
 		GuardMemory *leader;
 
 		if (process->unit < 0 || process->unit >= count)
@@ -257,7 +265,7 @@ observe(Guard *guard, const GuardServer *server, GuardProcess *processes,
 	}
 
 	guard->surprises = Max(sums->surprises, guard->surprises *
-						   fade(passed, FORGET_SURPRISE));
+						   fade(passed, FORGET_GONE));
 	if (passed > 0 && server->available_bytes >= 0)
 	{
 		double		part = 1.0 - fade(passed, FORGET_RATE);

@@ -42,6 +42,7 @@ typedef struct GuardMemory
 	int64		anon_bytes;		/* at the last tick */
 	int64		rest_bytes;		/* asked for long ago, and never touched */
 	int64		expected_bytes; /* what it may ask for until the next tick */
+	uint64		surprised_at;	/* when it took much unexpectedly, 0: never */
 	int64		anchor_bytes;	/* its minimum counts from here */
 	int64		unit_bytes;		/* of a leader: what its unit holds or is
 								 * about to touch */
@@ -99,8 +100,8 @@ typedef struct Guard
 	int64		available_bytes;	/* at the last tick */
 	int64		promised_bytes; /* of that: asked for, not yet touched */
 	double		share;			/* that each could have at the last tick */
-	double		surprises;		/* processes that took much unexpectedly in
-								 * one tick, of late */
+	double		surprises;		/* processes that may take much in the same
+								 * tick, as they have of late */
 	double		touching;		/* by processes with a ceiling, of late, in
 								 * bytes a microsecond */
 	double		losing;			/* to anything else, likewise */
