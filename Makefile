@@ -86,6 +86,7 @@ OBJS = \
 	src/reading/slab_blocks.o \
 	src/reading/statement_owners.o \
 	src/session/ceiling.o \
+	src/session/ceiling_lease.o \
 	src/session/error_barrier.o \
 	src/session/event_ring.o \
 	src/session/high_water_mark.o \

@@ -329,6 +329,13 @@ is_stale(TimestampTz renewed_at, TimestampTz now)
 							   renewed_at - now > STALE_AFTER);
 }
 
+static void
+lift_mine(void)
+{
+	(void) ceiling_set((int) (my_slot - shared->slots), MyProcPid,
+					   MyStartTimestamp, -1);
+}
+
 void
 ceiling_lift_stale(TimestampTz now)
 {
@@ -343,8 +350,23 @@ ceiling_lift_stale(TimestampTz now)
 	if (pg_atomic_compare_exchange_u64(&shared->renewed_at, &renewed_at, 0))
 		ceiling_lift_all();
 	else
-		(void) ceiling_set((int) (my_slot - shared->slots), MyProcPid,
-						   MyStartTimestamp, -1);
+		lift_mine();
+}
+
+int64
+ceiling_lift_mine_if_stale(TimestampTz now)
+{
+	TimestampTz renewed_at;
+
+	if (my_slot == NULL)
+		return 0;
+	renewed_at = (TimestampTz) pg_atomic_read_u64(&shared->renewed_at);
+	if (renewed_at == 0)
+		return 0;
+	if (!is_stale(renewed_at, now))
+		return renewed_at + STALE_AFTER - now + 1;
+	lift_mine();
+	return 0;
 }
 
 /* ---------------------------------------------------------------------------

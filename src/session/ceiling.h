@@ -23,7 +23,8 @@
  *
  * A ceiling is as good as what the watcher knows.  So the watcher says in each
  * round that it is there, and sessions lift all ceilings if it has not done so
- * for a while: it was stopped, say by a debugger.
+ * for a while: it was stopped, say by a debugger.  They look at each command,
+ * and while one runs (ceiling_lease.h).
  *
  *-------------------------------------------------------------------------
  */
@@ -124,6 +125,13 @@ extern CeilingVerdict ceiling_my_verdict(TimestampTz statement_start);
  * of them, for everybody.
  */
 extern void ceiling_lift_stale(TimestampTz now);
+
+/*
+ * Lifts this process's ceiling if ceilings were not renewed for a while;
+ * otherwise returns in how many microseconds that may be, 0 if there are none.
+ * Signal handlers, too.
+ */
+extern int64 ceiling_lift_mine_if_stale(TimestampTz now);
 
 /* --- The watcher's side, and whoever looks from outside.  No error. --- */
 

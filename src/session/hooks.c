@@ -58,7 +58,7 @@ hook_post_parse_analyze(ParseState *pstate, Query *query,
 {
 	if (previous_post_parse_analyze)
 		previous_post_parse_analyze(pstate, query, jstate);
-	process_limit_check_ceilings();
+	process_limit_command();
 	session_watch_command();
 }
 
@@ -167,7 +167,7 @@ other_ExecutorRun(PGSM_EXECUTOR_RUN_PARAMETERS)
 		nested_ExecutorRun(PGSM_EXECUTOR_RUN_ARGUMENTS);
 		return;
 	}
-	process_limit_check_ceilings();
+	process_limit_command();
 	statement_memory_run_another((int64) queryDesc->plannedstmt->queryId);
 	outermost_ExecutorRun(PGSM_EXECUTOR_RUN_ARGUMENTS);
 }
@@ -262,7 +262,7 @@ hook_ProcessUtility(PlannedStmt *pstmt, const char *queryString,
 	bool		runs_another = IsA(utility, ExecuteStmt) ||
 	IsA(utility, FetchStmt) || IsA(utility, ClosePortalStmt);
 
-	process_limit_check_ceilings();
+	process_limit_command();
 	session_watch_command();
 	if (is_transaction)
 	{

@@ -441,7 +441,8 @@ process_limit_end_of_command_limited(void)
 	Oid			temporary;
 	Oid			toast;
 
-	process_limit_check_ceilings();
+	if (process_limit_guarded)
+		ceiling_lift_stale(GetCurrentStatementStartTimestamp());
 	if (limit.state == LIMIT_NONE || limit.lifts_at_exit)
 		return;
 
@@ -619,6 +620,8 @@ process_limit_begin(void)
 		limit.superuser = is_superuser();
 		limit.has_slot = ceiling_publish(setting_guard_weight,
 										 limit.superuser);
+		if (limit.has_slot)
+			ceiling_lease_init();
 	}
 	apply_settings(setting_process_limit, setting_guard,
 				   setting_guard_weight);

@@ -11,6 +11,7 @@
 #include "access/xact.h"
 
 #include "session/ceiling.h"
+#include "session/ceiling_lease.h"
 
 /* Whether this process may have a ceiling of the guard. */
 extern bool process_limit_guarded;
@@ -38,14 +39,17 @@ extern void process_limit_assign_weight(double weight, void *extra);
 extern bool process_limit_begin(void);
 
 /*
- * A command begins or ends: sees to it that no ceiling holds that the watcher
- * does not renew.  Callbacks too; no error.
+ * A command begins: sees to it that no ceiling holds that the watcher does not
+ * renew.  Ordinary code; no error.
  */
 static inline void
-process_limit_check_ceilings(void)
+process_limit_command(void)
 {
 	if (unlikely(process_limit_guarded))
+	{
 		ceiling_lift_stale(GetCurrentStatementStartTimestamp());
+		ceiling_lease_await();
+	}
 }
 
 /*

@@ -380,11 +380,33 @@ my $has_ceiling =
 my $has_none = "ceiling_bytes IS NULL FROM pg_session_memory WHERE pid = $pid";
 wait_for($has_ceiling, 'a session has a ceiling');
 my $watcher = watcher_pid();
+
+# A statement that is there already, beside nobody who could help it
+start_statement($session, <<'END');
+DO $$BEGIN
+	FOR i IN 1 .. 600 LOOP
+		PERFORM pg_sleep(0.1);
+		IF (SELECT ceiling_bytes IS NULL FROM pg_session_memory
+			WHERE pid = pg_backend_pid()) THEN
+			RETURN;
+		END IF;
+	END LOOP;
+	RAISE 'it still has a ceiling';
+END$$
+END
+wait_for("state = 'active' FROM pg_stat_activity WHERE pid = $pid",
+	'a statement runs');
 kill 'STOP', $watcher or die "could not stop $watcher: $!";
-wait_for($has_none, 'while the watcher is stopped, sessions lift it');
+is(error_of_started($session), '',
+	'while the watcher is stopped, a statement lifts its ceiling');
+kill 'CONT', $watcher or die "could not continue $watcher: $!";
+wait_for($has_ceiling, 'when it goes on, it sets one');
+
+kill 'STOP', $watcher or die "could not stop $watcher: $!";
+wait_for($has_none, 'while the watcher is stopped, sessions lift others');
 is(error_of($session, 'SELECT 1'), '', 'and go on');
 kill 'CONT', $watcher or die "could not continue $watcher: $!";
-wait_for($has_ceiling, 'when it goes on, it sets one again');
+wait_for($has_ceiling, 'and sets one again when it goes on');
 
 # Another watcher comes a second later: look before that.
 my $lifted = '';
