@@ -12,9 +12,11 @@ calm: pgbench, index builds, sorts, dumps and restores, and scans of more than
 fits into the page cache, one after the other, with the guard on.  Nothing of
 it may fail.
 
-rates: a C function takes memory at a given rate in given steps, three times
-each, with several reserves; short: in steps of 16 MB only.  In a table, whether
-the server had to restart; and how much memory the processes had at most.
+rates: a C function that never looks whether it was cancelled takes memory at a
+given rate in given steps, in one process or in several at once, three times
+each, with several reserves; short: in one process, in steps of 16 MB.  In a
+table, whether the server had to restart; and how much memory the processes had
+at most.
 
 runs: twenty sessions do ordinary work all the time.  A run is one runaway, or
 seven or thirty at once, until each was refused, cancelled or lost its
@@ -487,9 +489,10 @@ def calm(minutes, output):
 # How fast
 # ----------------------------------------------------------------------------
 
-RATES = (0.25, 0.5, 1, 2, 4, 10)        # GB a second
-STEPS = (1, 16, 128)                    # MB
-RESERVES = (32, 64, 128)                # MB
+RATES = (0.25, 0.5, 1, 2, 4, 10)        # GB a second, of each process
+RESERVES = (16, 32, 64, 128)            # MB
+# Processes at once, and MB that each asks for at a time
+TAKERS = ((1, 16), (4, 16), (16, 16), (1, 128), (4, 128), (16, 128))
 TRIES = 3
 
 
@@ -522,17 +525,40 @@ class Most(threading.Thread):
                                                  for name in names))
 
 
+def take_at_once(takers, step, rate):
+    """So many processes take memory until they are refused."""
+    connections = [connect(name="runaway", user="taker")
+                   for _ in range(takers)]
+    together = threading.Barrier(takers)
+
+    def take(connection):
+        together.wait()
+        with contextlib.suppress(psycopg2.Error):
+            run(connection, f"SELECT take(1::bigint << 40, {step}, {rate})")
+        with contextlib.suppress(psycopg2.Error):
+            connection.close()
+
+    threads = [threading.Thread(target=take, args=(connection,))
+               for connection in connections]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
 def rates(library, output, short=False):
     connection = connect()
     run(connection, f"""CREATE OR REPLACE FUNCTION take(bigint, bigint, bigint)
         RETURNS bigint AS '{library}' LANGUAGE C STRICT""")
-    reached = run(connection, "SELECT take(200 << 20, 1 << 20, 100 << 30)")
+    run(connection, "CREATE ROLE taker LOGIN")
+    reached = max(run(connection, "SELECT take(256 << 20, 16 << 20, "
+                      "100::bigint << 30)")[0][0] for _ in range(TRIES))
     connection.close()
-    print(f"this machine: {reached[0][0] / 1e9:.1f} GB a second at most, of "
-          "one process")
-    print("restarts of the server in", TRIES, "tries")
-    print("reserve", *(f"{rate:g} GB/s, {step} MB" for rate in RATES
-                       for step in STEPS), sep=" | ")
+    print(f"this machine: {reached / 1e9:.1f} GB a second at most, of one "
+          "process")
+    print("restarts of the server in", TRIES, "tries, by GB a second")
+    print("reserve", "processes", "MB at a time",
+          *(f"{rate:g}" for rate in RATES), sep=" | ")
     results = []
     for reserve in RESERVES:
         connection = connect()
@@ -541,25 +567,25 @@ def rates(library, output, short=False):
         run(connection, "SELECT pg_reload_conf()")
         connection.close()
         time.sleep(2)
-        cells = []
-        for rate in RATES:
-            for step in [16] if short else STEPS:
+        for takers, step in TAKERS[:1] if short else TAKERS:
+            cells = []
+            for rate in RATES:
                 before = restarts()
                 most = []
                 for _ in range(TRIES):
                     with Most() as watched:
-                        statement(f"SELECT take(1 << 40, {step} << 20, "
-                                  f"{int(rate * 1e9)})".replace(
-                                      "1 <<", "1::bigint <<"))
+                        take_at_once(takers, step << 20, int(rate * 1e9))
                     most.append(watched.bytes)
                     time.sleep(0.3)
                     wait_for_calm()
                 cells.append(restarts() - before)
-                results.append({"reserve_mb": reserve, "rate_gb": rate,
-                                "step_mb": step, "restarts": cells[-1],
+                results.append({"reserve_mb": reserve, "takers": takers,
+                                "step_mb": step, "rate_gb": rate,
+                                "restarts": cells[-1],
                                 "most_mb": [n / 2 ** 20 for n in most]})
-        print(f"{reserve} MB", *cells, sep=" | ")
-    save(output, {"rates": results, "tries": TRIES,
+            print(f"{reserve} MB", takers, step, *cells, sep=" | ",
+                  flush=True)
+    save(output, {"rates": results, "tries": TRIES, "reached": reached,
                   "group_mb": int(os.environ["GROUP_MB"])})
 
 

@@ -447,7 +447,8 @@ def guard(report):
                 f"{len(without['runs'])} without.")
     if rates:
         group = rates["group_mb"]
-        rows = [row for row in rates["rates"] if row["step_mb"] == 16]
+        rows = [row for row in rates["rates"]
+                if row["step_mb"] == 16 and row.get("takers", 1) == 1]
         left = {(row["reserve_mb"], row["rate_gb"]):
                 max(0, group - max(row["most_mb"])) for row in rows}
         restarts = {(row["reserve_mb"], row["rate_gb"]): row["restarts"]

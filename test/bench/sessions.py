@@ -16,10 +16,11 @@ import time
 import psycopg2
 
 
-def connect(host=None, name="benchmark"):
+def connect(host=None, name="benchmark", user=None):
+    others = {"host": host, "user": user}
     connection = psycopg2.connect(
         dbname="postgres", application_name=name,
-        **({"host": host} if host else {}))
+        **{key: value for key, value in others.items() if value})
     connection.autocommit = True
     return connection
 
