@@ -1298,6 +1298,26 @@ check_by_hand(void)
 	expect("one of two may ask for MB",
 		   (three[2].ceiling_bytes - three[2].data_bytes) / MB, 800, 1050);
 
+	/* That is forgotten, and sooner when they are gone. */
+	wait_for_action(25000);
+	expect("after a while may ask for MB",
+		   (three[2].ceiling_bytes - three[2].data_bytes) / MB, 1300, 1340);
+	three[0].data_bytes = three[0].anon_bytes = 1005 * MB;
+	three[1].data_bytes = three[1].anon_bytes = 1005 * MB;
+	server.available_bytes -= 1000 * MB;
+	wait_for_action(300);
+	expect("one of two again, MB",
+		   (three[2].ceiling_bytes - three[2].data_bytes) / MB, 100, 500);
+	for (int i = 0; i < 2; i++)
+	{
+		memset(&three[i].memory, 0, sizeof(GuardMemory));
+		three[i].data_bytes = three[i].anon_bytes = 5 * MB;
+	}
+	server.available_bytes += 2000 * MB;
+	wait_for_action(5000);
+	expect("without these, MB",
+		   (three[2].ceiling_bytes - three[2].data_bytes) / MB, 1900, 2010);
+
 	/* Nor when two have just connected, and have much already. */
 	begin_by_hand(3200, 5, 5, 5);
 	three[0].limited = three[1].limited = false;
@@ -1310,6 +1330,12 @@ check_by_hand(void)
 	wait_for_action(300);
 	expect("beside two new ones, MB",
 		   (three[2].ceiling_bytes - three[2].data_bytes) / MB, 800, 1050);
+
+	/* Who was there before the watcher has taken nothing. */
+	begin_by_hand(2200, 505, 505, 5);
+	wait_for_action(20);
+	expect("beside two old ones, MB",
+		   (three[2].ceiling_bytes - three[2].data_bytes) / MB, 1300, 1340);
 
 	begin_by_hand(3200, 5, 5, 5);
 	wait_for_action(20);
