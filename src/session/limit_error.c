@@ -226,8 +226,10 @@ describe_guard(LimitCause cause, const LimitInForce *in_force,
 			if (server.promised_bytes >= server.available_bytes / PROMISED_PART &&
 				server.promised_bytes > 0)
 				snprintf(promised, sizeof(promised),
-						 ", and sessions have asked for %s of it",
-						 pretty_bytes(server.promised_bytes, part));
+						 ", and sessions have asked for %s%s",
+						 pretty_bytes(server.promised_bytes, part),
+						 server.promised_bytes > server.available_bytes ?
+						 "" : " of it");
 			snprintf(of_server, sizeof(of_server),
 					 "The server has %s left of %s%s. ",
 					 pretty_bytes(Max(server.available_bytes, 0), bytes),

@@ -268,6 +268,14 @@ like( $error,
 	qr/The server has 240 MB left of 4096 MB, and sessions have asked for 190 MB of it\. This session holds/,
 	'what is left, but promised');
 release();
+hold_with_server(
+	"4::bigint << 30, 340 << 20, 200 << 20, -1, 0, $pid, 480 << 20",
+	100 * $MB);
+(undef, $error) = outcome("$bomb;");
+like( $error,
+	qr/The server has 340 MB left of 4096 MB, and sessions have asked for 480 MB\. This session holds/,
+	'more than is left is promised');
+release();
 
 #
 # With process_limit: the smaller one counts
