@@ -32,6 +32,14 @@ server_process_is_in_transaction(const ServerProcess *process)
 		process->state == STATE_IDLEINTRANSACTION_ABORTED;
 }
 
+/* Whether it is idle, as far as it says so: without track_activities never. */
+static inline bool
+server_process_is_idle(BackendState state)
+{
+	return state == STATE_IDLE || state == STATE_IDLEINTRANSACTION ||
+		state == STATE_IDLEINTRANSACTION_ABORTED;
+}
+
 /* Whether it runs a statement, as far as it said so. */
 static inline bool
 server_process_runs_statement(BackendState state)

@@ -19,24 +19,12 @@
  */
 #include "postgres.h"
 
-#include "miscadmin.h"
 #include "utils/backend_status.h"
-#include "utils/timeout.h"
 #include "utils/timestamp.h"
 
+#include "reading/server_process.h"
 #include "session/ceiling.h"
 #include "session/ceiling_lease.h"
-
-/* Whether the process waits for its client, as far as it says so. */
-static bool
-is_idle(void)
-{
-	BackendState state = MyBEEntry != NULL ? MyBEEntry->st_state :
-	STATE_UNDEFINED;
-
-	return state == STATE_IDLE || state == STATE_IDLEINTRANSACTION ||
-		state == STATE_IDLEINTRANSACTION_ABORTED;
-}
 
 /* Waits until the ceiling will be too old; not where there is none. */
 static void
@@ -52,7 +40,7 @@ lease_ended(void)
 {
 	int64		left = ceiling_lift_mine_if_stale(GetCurrentTimestamp());
 
-	if (!is_idle())
+	if (MyBEEntry == NULL || !server_process_is_idle(MyBEEntry->st_state))
 		await_end(left);
 }
 

@@ -148,14 +148,6 @@ prevents_wraparound(int pid)
 		(proc->statusFlags & PROC_VACUUM_FOR_WRAPAROUND) != 0;
 }
 
-/* Whether it is idle as far as it says so; one without track_activities isn't. */
-static bool
-is_idle(BackendState state)
-{
-	return state == STATE_IDLE || state == STATE_IDLEINTRANSACTION ||
-		state == STATE_IDLEINTRANSACTION_ABORTED;
-}
-
 /*
  * Whether it is one that the guard looks at.  Those that keep the server alive
  * hold little, and always the same.
@@ -205,7 +197,8 @@ gather_process(int slot, const FollowedProcess *followed, bool swap)
 	memset(process, 0, sizeof(GuardProcess));
 	process->limited = setting_guard == GUARD_ON ?
 		known && owner.consent != CEILING_REFUSED : is_session || is_worker;
-	process->idle = is_session && is_idle(followed->state);
+	process->idle = is_session &&
+		server_process_is_idle(followed->state);
 	process->exempt = !is_session && !is_worker &&
 		(followed->type != B_AUTOVAC_WORKER ||
 		 prevents_wraparound(followed->pid));
