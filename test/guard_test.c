@@ -1154,6 +1154,29 @@ begin_by_hand(int64 available, int64 first, int64 second, int64 third)
 	now = 1;
 }
 
+/* One of the three has so many MB now, and the server as much less left. */
+static void
+come_to(int index, int64 megabytes)
+{
+	server.available_bytes += three[index].anon_bytes - megabytes * MB;
+	three[index].data_bytes = three[index].anon_bytes = megabytes * MB;
+}
+
+/* One of the three is gone, and another one that has so many MB in its place. */
+static void
+connect_anew(int index, int64 megabytes)
+{
+	memset(&three[index].memory, 0, sizeof(GuardMemory));
+	come_to(index, megabytes);
+}
+
+/* How many MB one of the three may ask for now. */
+static int64
+may_grow_by(int index)
+{
+	return (three[index].ceiling_bytes - three[index].data_bytes) / MB;
+}
+
 /*
  * Lets time pass, at most so many milliseconds, until there is an action.
  * Returns after how many.
@@ -1268,8 +1291,7 @@ check_by_hand(void)
 	/* Under, who holds little may grow, and who holds most may not. */
 	begin_by_hand(180, 50, 3000, 10);
 	wait_for_action(100);
-	expect("small one may grow by MB",
-		   (three[2].ceiling_bytes - three[2].data_bytes) / MB, 40, 100);
+	expect("small one may grow by MB", may_grow_by(2), 40, 100);
 	expect("large one is held at", three[1].ceiling_bytes / MB, 3000, 3002);
 	expect("held", three[1].held, true, true);
 	expect("not held", three[2].held, false, false);
@@ -1289,53 +1311,37 @@ check_by_hand(void)
 	/* But not when two have just taken much, one after the other. */
 	begin_by_hand(3200, 5, 5, 5);
 	wait_for_action(20);
-	three[0].data_bytes = three[0].anon_bytes = 505 * MB;
-	server.available_bytes -= 500 * MB;
+	come_to(0, 505);
 	wait_for_action(300);
-	three[1].data_bytes = three[1].anon_bytes = 505 * MB;
-	server.available_bytes -= 500 * MB;
+	come_to(1, 505);
 	wait_for_action(300);
-	expect("one of two may ask for MB",
-		   (three[2].ceiling_bytes - three[2].data_bytes) / MB, 800, 1050);
+	expect("one of two may ask for MB", may_grow_by(2), 800, 1050);
 
 	/* That is forgotten, and sooner when they are gone. */
 	wait_for_action(25000);
-	expect("after a while may ask for MB",
-		   (three[2].ceiling_bytes - three[2].data_bytes) / MB, 1300, 1340);
-	three[0].data_bytes = three[0].anon_bytes = 1005 * MB;
-	three[1].data_bytes = three[1].anon_bytes = 1005 * MB;
-	server.available_bytes -= 1000 * MB;
+	expect("after a while may ask for MB", may_grow_by(2), 1300, 1340);
+	come_to(0, 1005);
+	come_to(1, 1005);
 	wait_for_action(300);
-	expect("one of two again, MB",
-		   (three[2].ceiling_bytes - three[2].data_bytes) / MB, 100, 500);
-	for (int i = 0; i < 2; i++)
-	{
-		memset(&three[i].memory, 0, sizeof(GuardMemory));
-		three[i].data_bytes = three[i].anon_bytes = 5 * MB;
-	}
-	server.available_bytes += 2000 * MB;
+	expect("one of two again, MB", may_grow_by(2), 100, 500);
+	connect_anew(0, 5);
+	connect_anew(1, 5);
 	wait_for_action(5000);
-	expect("without these, MB",
-		   (three[2].ceiling_bytes - three[2].data_bytes) / MB, 1900, 2010);
+	expect("without these, MB", may_grow_by(2), 1900, 2010);
 
 	/* Nor when two have just connected, and have much already. */
 	begin_by_hand(3200, 5, 5, 5);
 	three[0].limited = three[1].limited = false;
 	wait_for_action(20);
-	memset(&three[0].memory, 0, sizeof(GuardMemory));
-	memset(&three[1].memory, 0, sizeof(GuardMemory));
-	three[0].data_bytes = three[0].anon_bytes = 505 * MB;
-	three[1].data_bytes = three[1].anon_bytes = 505 * MB;
-	server.available_bytes -= 1000 * MB;
+	connect_anew(0, 505);
+	connect_anew(1, 505);
 	wait_for_action(300);
-	expect("beside two new ones, MB",
-		   (three[2].ceiling_bytes - three[2].data_bytes) / MB, 800, 1050);
+	expect("beside two new ones, MB", may_grow_by(2), 800, 1050);
 
 	/* Who was there before the watcher has taken nothing. */
 	begin_by_hand(2200, 505, 505, 5);
 	wait_for_action(20);
-	expect("beside two old ones, MB",
-		   (three[2].ceiling_bytes - three[2].data_bytes) / MB, 1300, 1340);
+	expect("beside two old ones, MB", may_grow_by(2), 1300, 1340);
 
 	begin_by_hand(3200, 5, 5, 5);
 	wait_for_action(20);
