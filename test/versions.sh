@@ -401,6 +401,17 @@ prepared()
 	preparing=
 }
 
+# One of them, as need_chroot; what could not be made is not tried again.
+prepared_chroot()
+{
+	prepared
+	if [[ -f $scratch/missing-$1 ]]; then
+		reason=$(<"$scratch/missing-$1")
+		return 1
+	fi
+	need_chroot "$1"
+}
+
 main()
 {
 	local major
@@ -420,17 +431,13 @@ main()
 	[[ $named == no ]] || prepared
 	for major in "$@"; do
 		running=$major
-		if [[ " ${chroots[*]} " == *" $major "* ]]; then
-			prepared
-			if [[ -f $scratch/missing-$major ]] || ! need_chroot "$major"; then
-				[[ ! -f $scratch/missing-$major ]] ||
-					reason=$(<"$scratch/missing-$major")
-				running=
-				[[ $named == no ]] || die "$reason"
-				summary+=("skip PostgreSQL $major: $reason")
-				total_skipped=$((total_skipped + 1))
-				continue
-			fi
+		if [[ " ${chroots[*]} " == *" $major "* ]] &&
+			! prepared_chroot "$major"; then
+			running=
+			[[ $named == no ]] || die "$reason"
+			summary+=("skip PostgreSQL $major: $reason")
+			total_skipped=$((total_skipped + 1))
+			continue
 		fi
 		run_version "$major"
 		running=
